@@ -1,0 +1,97 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+
+#include "cli/commands.h"
+#include "cli/train_options.h"
+#include "train/trainer.h"
+
+namespace nibble::cli {
+namespace {
+
+volatile std::sig_atomic_t stop_signal = 0;
+
+void request_stop(int signal) { stop_signal = signal; }
+
+std::string duration(double seconds) {
+  const auto s = static_cast<int64_t>(seconds + 0.5);
+  if (s >= 3600) return fmt::format("{}h{:02}m", s / 3600, s / 60 % 60);
+  if (s >= 60) return fmt::format("{}m{:02}s", s / 60, s % 60);
+  return fmt::format("{}s", s);
+}
+
+// Progress on one line that is rewritten on a terminal; only the logged steps when piped.
+class Console {
+ public:
+  void note(const std::string& line) {
+    clear();
+    fmt::print("{}\n", line);
+    std::fflush(stdout);
+  }
+  void transient(const std::string& line) {
+    if (!terminal_) return;
+    fmt::print("\r\x1b[K{}", line);
+    std::fflush(stdout);
+    open_ = true;
+  }
+  void clear() {
+    if (open_) fmt::print("\r\x1b[K");
+    open_ = false;
+  }
+
+ private:
+  const bool terminal_ = isatty(STDOUT_FILENO) != 0;
+  bool open_ = false;
+};
+
+std::string progress_line(const StepReport& r) {
+  return fmt::format(
+      "step {:>{}}/{}  epoch {:.2f}  loss {:.4f}  grad {:.3f}  lr {:.2e}  {:>7.0f} tok/s  {}  {} "
+      "left",
+      r.step, std::to_string(r.total_steps).size(), r.total_steps, r.epoch, r.loss, r.gradient_norm,
+      r.learning_rate, r.tokens_per_second, human_bytes(r.peak_bytes),
+      duration(r.remaining_seconds));
+}
+
+}  // namespace
+
+int run_train(std::vector<std::string> arguments) {
+  TrainOptions options;
+  OptionTable table("train", "Fine-tunes a model with QLoRA and writes a PEFT adapter.");
+  add_training_options(table, options);
+  if (!table.parse(std::move(arguments))) return 0;
+
+  std::signal(SIGINT, request_stop);
+  std::signal(SIGTERM, request_stop);
+  Console console;
+  TrainEvents events;
+  events.note = [&](const std::string& line) { console.note(line); };
+  events.planned = [&](const MemoryPlan& plan) { console.note(plan_table(plan)); };
+  events.loading = [&](uint64_t done, uint64_t total) {
+    console.transient(fmt::format("loading {} of {}", human_bytes(done), human_bytes(total)));
+  };
+  events.progress = [&](const StepReport& report) { console.transient(progress_line(report)); };
+  events.logged = [&](const StepReport& report) { console.note(progress_line(report)); };
+  events.evaluated = [&](int64_t step, double loss, int64_t tokens) {
+    console.note(fmt::format("eval at step {}: loss {:.4f} over {} tokens", step, loss, tokens));
+  };
+  events.saved = [&](const std::string& path) { console.note("saved " + path); };
+  events.stop_requested = [] { return stop_signal != 0; };
+
+  const TrainResult result = [&] {
+    try {
+      return run_training(options, events);
+    } catch (...) {
+      console.clear();
+      throw;
+    }
+  }();
+  console.note(fmt::format("memory: planned {} bytes, measured {} bytes", result.planned_bytes,
+                           result.measured_bytes));
+  console.note("adapter: " + result.adapter_path);
+  return 0;
+}
+
+}  // namespace nibble::cli

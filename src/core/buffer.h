@@ -1,0 +1,37 @@
+// Buffer: the sole owner of bytes. Views (Tensor, Arena) must not outlive it.
+#pragma once
+
+#include <cstddef>
+
+namespace nibble {
+
+class Buffer {
+ public:
+  Buffer() = default;
+  // Zeroed pages of host memory. They take physical memory when first touched, or all at once by
+  // commit(). Throws no_resources when the address space or the machine cannot hold them.
+  static Buffer host(size_t bytes);
+  // Addresses without memory: the plan backend lays tensors out in them; touching one faults.
+  static Buffer addresses_only(size_t bytes);
+
+  ~Buffer();
+  Buffer(Buffer&& other) noexcept;
+  Buffer& operator=(Buffer&& other) noexcept;
+
+  // Makes every page resident now, so that memory cannot run out later.
+  void commit();
+
+  std::byte* data() const { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  Buffer(std::byte* data, size_t size) : data_(data), size_(size) {}
+  std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// Bytes of host memory that can be taken without swapping (MemAvailable; the cgroup's limit if
+// lower).
+size_t available_host_memory();
+
+}  // namespace nibble

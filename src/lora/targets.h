@@ -1,0 +1,36 @@
+// Which linear layers get an adapter, of which rank and scaling: PEFT's matching rules
+// (docs/formats.md, "LoRA"), with the loud errors PEFT lacks.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "files/adapter_dir.h"
+
+namespace nibble {
+
+// A linear layer that may be adapted.
+struct LoraModule {
+  std::string path;  // "model.layers.0.self_attn.q_proj"
+  int64_t layer = 0;
+  int64_t out_features = 0;
+  int64_t in_features = 0;
+};
+
+// What one module gets; rank 0: no adapter.
+struct LoraTarget {
+  int64_t rank = 0;
+  float scaling = 0;  // alpha / r, or alpha / sqrt(r) with rsLoRA
+};
+
+struct LoraTargets {
+  std::vector<LoraTarget> modules;              // as the modules given
+  std::map<std::string, int64_t> match_counts;  // requested name -> modules it matched
+};
+
+// Throws usage when a requested name, pattern key or layer matches nothing, or nothing matches.
+LoraTargets match_targets(const AdapterConfig& config, const std::vector<LoraModule>& modules);
+
+}  // namespace nibble

@@ -1,0 +1,33 @@
+// A memory plan: what a run will take, found by running it dry.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "core/arena.h"
+#include "ops/plan/plan_ops.h"
+
+namespace nibble {
+
+struct MemoryPlan {
+  Arena::Peak peak;         // of the whole run: loading, the largest step, evaluation
+  PlanCosts step;           // of one optimizer step with the largest micro-batches
+  double useful_flops = 0;  // of that step without recomputation
+  int64_t step_tokens = 0;
+  int64_t largest_micro_batch = 0;  // tokens
+
+  size_t peak_bytes() const { return peak.bytes; }
+  double tokens_per_second() const { return static_cast<double>(step_tokens) / step.seconds; }
+};
+
+// "1.66 GiB", "23.1 MiB", "512 B".
+std::string human_bytes(size_t bytes);
+
+// The table by category, total and peak, for a terminal.
+std::string plan_table(const MemoryPlan& plan);
+nlohmann::ordered_json plan_json(const MemoryPlan& plan);
+
+// Throws no_resources with the figures and a remedy when the plan exceeds what the host has free.
+void check_fits_host(const MemoryPlan& plan);
+
+}  // namespace nibble

@@ -1,0 +1,69 @@
+// The CPU backend: every operation of ops.h on host memory. Big products run in oneDNN, everything
+// else in the kernels of this folder; threads are OpenMP's. One file per operation below.
+#pragma once
+
+#include "ops/cpu/kernels/kernels.h"
+#include "ops/cpu/matmul.h"
+#include "ops/ops.h"
+
+namespace nibble {
+
+class CpuOps final : public Ops {
+ public:
+  // Calls must come from one thread at a time. Results do not depend on the number of threads, but
+  // for the last bits of oneDNN's products.
+  CpuOps(Arena& arena, int threads);
+
+  std::string_view name() const override { return "cpu"; }
+  bool has_data() const override { return true; }
+  int threads() const { return threads_; }
+
+ private:
+  void do_zero(Tensor y) override;
+  void do_copy(Tensor y, Tensor x) override;
+  void do_convert(Tensor y, Tensor x) override;
+  void do_upload(Tensor y, std::span<const std::byte> x) override;
+  void do_download(std::span<std::byte> y, Tensor x) override;
+  void do_quantize_blocks(Tensor codes, Tensor absmax, Tensor x, const QuantSpec& spec,
+                          Tensor code_map) override;
+  void do_double_quantize(const QuantizedMatrix& q, Tensor absmax) override;
+  void do_dequantize(Tensor w, const QuantizedMatrix& q) override;
+  void do_embedding(Tensor y, Tensor table, Tensor ids) override;
+  void do_rope_tables(Tensor cos, Tensor sin, Tensor positions, Tensor variants,
+                      Tensor inverse_frequencies, float factor) override;
+  void do_rope(Tensor x, Tensor cos, Tensor sin, int64_t head_dim, bool backward) override;
+  void do_rms_norm_forward(Tensor y, Tensor rstd, Tensor x, Tensor weight, float epsilon) override;
+  void do_rms_norm_backward(Tensor dx, bool accumulate, Tensor dy, Tensor x, Tensor weight,
+                            Tensor rstd) override;
+  void do_attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
+                            const Documents& documents, const AttentionShape& shape) override;
+  void do_attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor out, Tensor lse,
+                             Tensor q, Tensor k, Tensor v, const Documents& documents,
+                             const AttentionShape& shape) override;
+  void do_gated_silu_forward(Tensor y, Tensor gate, Tensor up) override;
+  void do_gated_silu_backward(Tensor dgate, Tensor dup, Tensor dy, Tensor gate, Tensor up) override;
+  void do_lora_linear_forward(Tensor y, Tensor t, Tensor residual, Tensor x, const FrozenLinear& w,
+                              const LoraAdapter& lora) override;
+  void do_lora_linear_backward(Tensor dx, bool accumulate, const LoraGradient& gradient, Tensor dy,
+                               Tensor x, Tensor t, const FrozenLinear& w,
+                               const LoraAdapter& lora) override;
+  void do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
+                               int64_t trained, float gradient) override;
+  void do_logits(Tensor logits, Tensor x, Tensor head) override;
+  void do_sum_of_squares(Tensor y, Tensor x) override;
+  void do_adamw(Tensor p, Tensor g, Tensor m, Tensor v, const AdamWOptions& options) override;
+  void do_adamw_8bit(Tensor p, Tensor g, const Adam8bitState& state,
+                     const AdamWOptions& options) override;
+
+  const cpu::ElementKernels& elements(DType compute) const {
+    return *kernels_.elements[static_cast<size_t>(compute)];
+  }
+  // y (=|+=) dropout(x), the mask being that of a whole [T, in] matrix.
+  void dropout(Tensor y, bool accumulate, Tensor x, const LoraAdapter& lora) const;
+
+  const int threads_;
+  const cpu::Kernels& kernels_;
+  cpu::Matmul matmul_;
+};
+
+}  // namespace nibble

@@ -1,0 +1,101 @@
+// The linear layer of QLoRA: a frozen, usually quantized weight, and a low-rank adapter.
+//
+// Dropout keeps element i of the flattened [T, in] input when
+//   uniform_float(philox(dropout_key, i / 4, dropout_step)[i % 4]) >= p,
+// and multiplies what it keeps by 1 / (1 - p); backward draws the same mask again.
+#include "ops/cpu/cpu_ops.h"
+#include "ops/cpu/parallel.h"
+#include "ops/cpu/scratch.h"
+
+namespace nibble {
+
+using cpu::plain;
+using cpu::transposed;
+
+void CpuOps::dropout(Tensor y, bool accumulate, Tensor x, const LoraAdapter& lora) const {
+  const cpu::DropoutStream stream = {lora.dropout_key, lora.dropout_step, lora.dropout,
+                                     1.0f / (1.0f - lora.dropout)};
+  const auto kernel = elements(x.dtype).dropout;
+  const auto size = static_cast<int64_t>(size_of(x.dtype));
+  cpu::parallel_ranges(threads_, x.size(), 4096, [&](int64_t begin, int64_t end) {
+    kernel(y.raw() + begin * size, accumulate, x.raw() + begin * size, begin, end - begin, stream);
+  });
+}
+
+namespace {
+
+// y = round(scale * x), both dense.
+void scale_into(Tensor y, Tensor x, float scale, const cpu::ElementKernels& kernels, int threads) {
+  const auto size = static_cast<int64_t>(size_of(y.dtype));
+  const float* from = x.as<float>();
+  cpu::parallel_ranges(threads, x.size(), 4096, [&](int64_t begin, int64_t end) {
+    kernels.scale_from_f32(y.raw() + begin * size, from + begin, end - begin, scale);
+  });
+}
+
+}  // namespace
+
+void CpuOps::do_lora_linear_forward(Tensor y, Tensor t, Tensor residual, Tensor x,
+                                    const FrozenLinear& w, const LoraAdapter& lora) {
+  const Arena::Scope scope(arena());
+  const auto scratch = cpu::LoraLinearForwardScratch::take(arena(), threads_, x.rows, x.dtype,
+                                                           static_cast<bool>(y), w, lora);
+  if (y) {
+    if (residual && residual.data != y.data) do_copy(y, residual);
+    if (w.quantized) do_dequantize(scratch.weight, w.quantized);
+    matmul_.run(y, static_cast<bool>(residual), plain(x),
+                transposed(w.quantized ? scratch.weight : w.dense), w.bias, scratch.workspace);
+  }
+  if (!lora) return;
+  if (scratch.x) dropout(scratch.x, false, x, lora);
+  if (scratch.a) do_convert(scratch.a, lora.a);
+  matmul_.run(t, false, plain(scratch.x ? scratch.x : x),
+              transposed(scratch.a ? scratch.a : lora.a), {}, scratch.workspace);
+  if (!y) return;
+  scale_into(scratch.b, lora.b, lora.scaling, elements(y.dtype), threads_);
+  matmul_.run(y, true, plain(t), transposed(scratch.b), {}, scratch.workspace);
+}
+
+void CpuOps::do_lora_linear_backward(Tensor dx, bool accumulate, const LoraGradient& gradient,
+                                     Tensor dy, Tensor x, Tensor t, const FrozenLinear& w,
+                                     const LoraAdapter& lora) {
+  const Arena::Scope scope(arena());
+  const auto scratch = cpu::LoraLinearBackwardScratch::take(arena(), threads_, dy.rows, dy.dtype,
+                                                            static_cast<bool>(dx), w, lora);
+  if (dx) {
+    if (w.quantized) do_dequantize(scratch.weight, w.quantized);
+    matmul_.run(dx, accumulate, plain(dy), plain(w.quantized ? scratch.weight : w.dense), {},
+                scratch.workspace);
+  }
+  if (!lora) return;
+
+  scale_into(scratch.b, lora.b, lora.scaling, elements(dy.dtype), threads_);
+  matmul_.run(scratch.u, false, plain(dy), plain(scratch.b), {}, scratch.workspace);
+
+  // The gradient of B is computed as [r, out], whose long side oneDNN divides among threads.
+  matmul_.run(scratch.gradient_b, false, transposed(t), plain(dy), {}, scratch.workspace);
+  const float* transposed_gradient = scratch.gradient_b.as<float>();
+  float* gradient_b = gradient.b.as<float>();
+  const int64_t rank = lora.rank();
+  cpu::parallel_ranges(threads_, w.out_features, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t o = begin; o < end; ++o)
+      for (int64_t r = 0; r < rank; ++r)
+        gradient_b[o * rank + r] += lora.scaling * transposed_gradient[r * w.out_features + o];
+  });
+
+  if (scratch.x) dropout(scratch.x, false, x, lora);
+  matmul_.run(gradient.a, true, transposed(scratch.u), plain(scratch.x ? scratch.x : x), {},
+              scratch.workspace);
+  if (!dx) return;
+
+  if (scratch.a) do_convert(scratch.a, lora.a);
+  const Tensor a = scratch.a ? scratch.a : lora.a;
+  if (scratch.x) {
+    matmul_.run(scratch.x, false, plain(scratch.u), plain(a), {}, scratch.workspace);
+    dropout(dx, true, scratch.x, lora);
+  } else {
+    matmul_.run(dx, true, plain(scratch.u), plain(a), {}, scratch.workspace);
+  }
+}
+
+}  // namespace nibble

@@ -1,0 +1,213 @@
+// Ops: every operation of the training step, and nothing else. The step is written once against
+// this class; ops/cpu computes it, ops/plan runs it dry.
+//
+// Conventions, for every operation:
+//  - Activations are [tokens, features] in the compute dtype C (float32 or bfloat16); sums, norms,
+//    softmax and loss are accumulated in float32; parameters of the adapter, their gradients and
+//    moments are float32.
+//  - Outputs come first. '=' overwrites its output, '+=' adds to it. Unless said, an output may not
+//    overlap an input.
+//  - "dense" operands have stride == cols; others may be column ranges of wider matrices.
+//  - Public functions check shapes and dtypes (ops/checks.cpp) and then call the backend's do_*;
+//    a violation is a bug and throws ErrorKind::internal naming operation, operand, got, expected.
+//  - Scratch comes from the arena within the call. Kernels are deterministic: the same call gives
+//  the
+//    same bits.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "core/arena.h"
+#include "core/tensor.h"
+#include "quant/quantized_matrix.h"
+
+namespace nibble {
+
+// Documents laid end to end in one batch; attention never crosses from one to the next.
+// offsets have documents + 1 entries. In training both are the same; in generation a document has
+// more keys (the cache) than queries, and its queries are its last tokens.
+struct Documents {
+  std::span<const int32_t> query_offsets;
+  std::span<const int32_t> key_offsets;
+  int64_t count() const { return static_cast<int64_t>(query_offsets.size()) - 1; }
+};
+
+struct AttentionShape {
+  int64_t heads = 0;
+  int64_t kv_heads = 0;  // divides heads
+  int64_t head_dim = 0;
+  float scale = 0;     // softmax(scale * q k^T)
+  int64_t window = 0;  // keys a query sees, itself included; 0: all before it
+};
+
+// One adapter of a linear layer: y += scaling * B A dropout(x)   (Hu et al. 2021, section 4.1).
+struct LoraAdapter {
+  Tensor a;  // f32 [r, in]
+  Tensor b;  // f32 [out, r]
+  float scaling = 0;
+  float dropout = 0;          // probability of zeroing an element of x
+  uint64_t dropout_key = 0;   // Philox key of this layer and run
+  uint64_t dropout_step = 0;  // counter word that differs for every micro-batch
+  int64_t rank() const { return a.rows; }
+  explicit operator bool() const { return static_cast<bool>(a); }
+};
+
+struct LoraGradient {
+  Tensor a;  // f32 [r, in]
+  Tensor b;  // f32 [out, r]
+};
+
+struct AdamWOptions {
+  double learning_rate = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0;
+  int64_t step = 1;          // 1 at the first update
+  float gradient_scale = 1;  // from clipping
+};
+
+// 8-bit moments in blocks of 256 (Dettmers et al. 2022; docs/formats.md).
+struct Adam8bitState {
+  Tensor m_codes, v_codes;    // u8 [1, n]
+  Tensor m_absmax, v_absmax;  // f32 [1, ceil(n/256)]
+};
+
+class Ops {
+ public:
+  explicit Ops(Arena& arena) : arena_(arena) {}
+  virtual ~Ops() = default;
+  Ops(const Ops&) = delete;
+  Ops& operator=(const Ops&) = delete;
+
+  Arena& arena() const { return arena_; }
+  virtual std::string_view name() const = 0;
+  // False for the plan backend: tensors have shapes and no contents.
+  virtual bool has_data() const = 0;
+
+  // ---- data movement
+  void zero(Tensor y);
+  void copy(Tensor y, Tensor x);                        // y = x, same dtype, y may be strided
+  void convert(Tensor y, Tensor x);                     // y = round(x), among f32, bf16, f16; dense
+  void upload(Tensor y, std::span<const std::byte> x);  // y = bytes from the host; dense
+  void download(std::span<std::byte> y, Tensor x);      // waits for the device; dense
+
+  // ---- quantization (quant/nf4.h and quant/double_quant.h are the definition)
+  // Codes and scales of consecutive whole blocks (the tensor's last block may be short).
+  // x: f32, bf16 or f16 [1, n]; codes: u8 [1, ceil(n/2)]; absmax: f32 [1, ceil(n/block_size)].
+  void quantize_blocks(Tensor codes, Tensor absmax, Tensor x, const QuantSpec& spec,
+                       Tensor code_map);
+  // q.scale_codes, q.nested_absmax, q.offset = double quantization of absmax f32 [1, blocks].
+  // absmax is overwritten.
+  void double_quantize(const QuantizedMatrix& q, Tensor absmax);
+  void dequantize(Tensor w, const QuantizedMatrix& q);  // w: C or f32/bf16/f16 [rows, cols], dense
+
+  // ---- the decoder
+  // y = table[ids]. y: C [T, D]; table: C [V, D]; ids: i32 [1, T], checked against V by the caller.
+  void embedding(Tensor y, Tensor table, Tensor ids);
+
+  // cos, sin: f32 [T, rotary_dim/2] = factor * cos/sin(position * inverse_frequency[variant]).
+  // positions, variants: i32 [1, T]; inverse_frequencies: f32 [variants, rotary_dim/2].
+  void rope_tables(Tensor cos, Tensor sin, Tensor positions, Tensor variants,
+                   Tensor inverse_frequencies, float factor);
+  // Rotates pairs (i, i + rotary_dim/2) of the first rotary_dim channels of each head, in place.
+  // x: C [T, heads * head_dim]. Backward is the rotation by the opposite angle (cos, sin as
+  // forward).
+  void rope_forward(Tensor x, Tensor cos, Tensor sin, int64_t head_dim);
+  void rope_backward(Tensor dx, Tensor cos, Tensor sin, int64_t head_dim);
+
+  // y = x * rstd * weight for each group of `weight.cols` columns; rstd = 1/sqrt(mean(x^2) + eps).
+  // x, y: C [T, groups * n]; weight: f32 [1, n]; rstd: f32 [T, groups]. y may be x.
+  void rms_norm_forward(Tensor y, Tensor rstd, Tensor x, Tensor weight, float epsilon);
+  // dx += or = (by accumulate) the gradient of the above. dx may be dy when accumulate is false.
+  void rms_norm_backward(Tensor dx, bool accumulate, Tensor dy, Tensor x, Tensor weight,
+                         Tensor rstd);
+
+  // Causal softmax attention within each document.
+  // q, out: C [Tq, heads*head_dim]; k, v: C [Tk, kv_heads*head_dim]; lse: f32 [Tq, heads], the
+  // natural logarithm of the softmax's denominator (Dao 2023, algorithm 1).
+  void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
+                         const Documents& documents, const AttentionShape& shape);
+  // dq, dk, dv = gradients; P is recomputed from lse.
+  void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor out, Tensor lse,
+                          Tensor q, Tensor k, Tensor v, const Documents& documents,
+                          const AttentionShape& shape);
+
+  // y = silu(gate) * up. All C [T, F]; gate and up may be strided.
+  void gated_silu_forward(Tensor y, Tensor gate, Tensor up);
+  // dgate, dup = gradients; dgate may be gate, and dup may be up.
+  void gated_silu_backward(Tensor dgate, Tensor dup, Tensor dy, Tensor gate, Tensor up);
+
+  // The linear layer of QLoRA: y = residual + x W^T + bias + scaling * t B^T, t = dropout(x) A^T.
+  // y, residual: C [T, out] dense (residual may be empty, or y itself); x: C [T, in] dense;
+  // t: C [T, r], kept for backward. Without adapter, lora and t are empty.
+  // With y empty only t is computed: what recomputation needs of a block's last product.
+  void lora_linear_forward(Tensor y, Tensor t, Tensor residual, Tensor x, const FrozenLinear& w,
+                           const LoraAdapter& lora);
+  // dx (+)= dy W + dropout'(u A) with u = scaling * dy B; gradient.a += u^T dropout(x);
+  // gradient.b += scaling * dy^T t. dx may be empty (nothing below needs it).
+  void lora_linear_backward(Tensor dx, bool accumulate, const LoraGradient& gradient, Tensor dy,
+                            Tensor x, Tensor t, const FrozenLinear& w, const LoraAdapter& lora);
+
+  // Head and loss in row chunks; the full logits never exist.
+  // loss: f32 [1, 1] += sum over rows with label >= 0 of -log softmax(x W^T)[label].
+  // dx: C [T, D] = gradient * d loss / dx, zero where the label is -100; may be x, or empty.
+  // x: C [T, D] dense; head: C [V, D] dense; labels: i32 [1, T] on the device; `trained` is the
+  // number of labels >= 0, known to the host.
+  void linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
+                            int64_t trained, float gradient);
+  // logits: f32 [T, V] = x head^T. For generation and comparison only.
+  void logits(Tensor logits, Tensor x, Tensor head);
+
+  // ---- the optimizer, over f32 [1, n]
+  void sum_of_squares(Tensor y, Tensor x);  // y: f32 [1, 1] = sum x^2 (accumulated in double)
+  // torch.optim.AdamW's update; g is not changed.
+  void adamw(Tensor p, Tensor g, Tensor m, Tensor v, const AdamWOptions& options);
+  // bitsandbytes' 8-bit AdamW (docs/formats.md, "8-bit optimizer").
+  void adamw_8bit(Tensor p, Tensor g, const Adam8bitState& state, const AdamWOptions& options);
+
+ private:
+  virtual void do_zero(Tensor y) = 0;
+  virtual void do_copy(Tensor y, Tensor x) = 0;
+  virtual void do_convert(Tensor y, Tensor x) = 0;
+  virtual void do_upload(Tensor y, std::span<const std::byte> x) = 0;
+  virtual void do_download(std::span<std::byte> y, Tensor x) = 0;
+  virtual void do_quantize_blocks(Tensor codes, Tensor absmax, Tensor x, const QuantSpec& spec,
+                                  Tensor code_map) = 0;
+  virtual void do_double_quantize(const QuantizedMatrix& q, Tensor absmax) = 0;
+  virtual void do_dequantize(Tensor w, const QuantizedMatrix& q) = 0;
+  virtual void do_embedding(Tensor y, Tensor table, Tensor ids) = 0;
+  virtual void do_rope_tables(Tensor cos, Tensor sin, Tensor positions, Tensor variants,
+                              Tensor inverse_frequencies, float factor) = 0;
+  virtual void do_rope(Tensor x, Tensor cos, Tensor sin, int64_t head_dim, bool backward) = 0;
+  virtual void do_rms_norm_forward(Tensor y, Tensor rstd, Tensor x, Tensor weight,
+                                   float epsilon) = 0;
+  virtual void do_rms_norm_backward(Tensor dx, bool accumulate, Tensor dy, Tensor x, Tensor weight,
+                                    Tensor rstd) = 0;
+  virtual void do_attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
+                                    const Documents& documents, const AttentionShape& shape) = 0;
+  virtual void do_attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor out,
+                                     Tensor lse, Tensor q, Tensor k, Tensor v,
+                                     const Documents& documents, const AttentionShape& shape) = 0;
+  virtual void do_gated_silu_forward(Tensor y, Tensor gate, Tensor up) = 0;
+  virtual void do_gated_silu_backward(Tensor dgate, Tensor dup, Tensor dy, Tensor gate,
+                                      Tensor up) = 0;
+  virtual void do_lora_linear_forward(Tensor y, Tensor t, Tensor residual, Tensor x,
+                                      const FrozenLinear& w, const LoraAdapter& lora) = 0;
+  virtual void do_lora_linear_backward(Tensor dx, bool accumulate, const LoraGradient& gradient,
+                                       Tensor dy, Tensor x, Tensor t, const FrozenLinear& w,
+                                       const LoraAdapter& lora) = 0;
+  virtual void do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
+                                       int64_t trained, float gradient) = 0;
+  virtual void do_logits(Tensor logits, Tensor x, Tensor head) = 0;
+  virtual void do_sum_of_squares(Tensor y, Tensor x) = 0;
+  virtual void do_adamw(Tensor p, Tensor g, Tensor m, Tensor v, const AdamWOptions& options) = 0;
+  virtual void do_adamw_8bit(Tensor p, Tensor g, const Adam8bitState& state,
+                             const AdamWOptions& options) = 0;
+
+  Arena& arena_;
+};
+
+}  // namespace nibble

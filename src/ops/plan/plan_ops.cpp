@@ -1,0 +1,192 @@
+#include "ops/plan/plan_ops.h"
+
+#include <algorithm>
+
+#include "ops/cpu/scratch.h"
+
+namespace nibble {
+namespace {
+
+double bytes_of(std::initializer_list<Tensor> tensors) {
+  double bytes = 0;
+  for (const Tensor& tensor : tensors) bytes += static_cast<double>(tensor.bytes());
+  return bytes;
+}
+
+double bytes_of(const QuantizedMatrix& q) {
+  return bytes_of({q.codes, q.absmax, q.scale_codes, q.nested_absmax});
+}
+
+// Query-key pairs that causal attention looks at: FLOPs are 4 * head_dim for each, and head.
+double visible_pairs(const Documents& documents, int64_t window) {
+  double pairs = 0;
+  for (size_t d = 1; d < documents.query_offsets.size(); ++d) {
+    const double queries = documents.query_offsets[d] - documents.query_offsets[d - 1];
+    const double keys = documents.key_offsets[d] - documents.key_offsets[d - 1];
+    const double full = queries * (keys - queries) + queries * (queries + 1) / 2;
+    const double limited = window > 0 ? queries * static_cast<double>(window) : full;
+    pairs += std::min(full, limited);
+  }
+  return pairs;
+}
+
+}  // namespace
+
+void PlanOps::product(double m, double n, double k) {
+  const double flops = 2 * m * n * k;
+  costs_.product_flops += flops;
+  costs_.seconds += flops / profile_.product_flops;
+}
+
+void PlanOps::attention(double flops) {
+  costs_.attention_flops += flops;
+  costs_.seconds += flops / profile_.attention_flops;
+}
+
+void PlanOps::move(double bytes) {
+  costs_.bytes += bytes;
+  costs_.seconds += bytes / profile_.memory_bytes;
+}
+
+void PlanOps::dequantized(const FrozenLinear& w) {
+  if (w.quantized) move(bytes_of(w.quantized) + 2.0 * static_cast<double>(w.quantized.size()));
+}
+
+void PlanOps::do_zero(Tensor y) { move(bytes_of({y})); }
+void PlanOps::do_copy(Tensor y, Tensor x) { move(bytes_of({y, x})); }
+void PlanOps::do_convert(Tensor y, Tensor x) { move(bytes_of({y, x})); }
+void PlanOps::do_upload(Tensor y, std::span<const std::byte>) { move(bytes_of({y})); }
+void PlanOps::do_download(std::span<std::byte> y, Tensor) {
+  std::ranges::fill(y, std::byte{0});
+  move(static_cast<double>(y.size()));
+}
+
+void PlanOps::do_quantize_blocks(Tensor codes, Tensor absmax, Tensor x, const QuantSpec&, Tensor) {
+  move(bytes_of({codes, absmax, x}));
+}
+void PlanOps::do_double_quantize(const QuantizedMatrix& q, Tensor absmax) {
+  move(bytes_of({q.scale_codes, absmax}));
+}
+void PlanOps::do_dequantize(Tensor w, const QuantizedMatrix& q) {
+  move(bytes_of({w}) + bytes_of(q));
+}
+
+void PlanOps::do_embedding(Tensor y, Tensor, Tensor) { move(2 * bytes_of({y})); }
+
+void PlanOps::do_rope_tables(Tensor cos, Tensor sin, Tensor, Tensor, Tensor, float) {
+  move(bytes_of({cos, sin}));
+}
+void PlanOps::do_rope(Tensor x, Tensor cos, Tensor sin, int64_t, bool) {
+  move(2 * bytes_of({x}) + bytes_of({cos, sin}));
+}
+
+void PlanOps::do_rms_norm_forward(Tensor y, Tensor rstd, Tensor x, Tensor, float) {
+  move(bytes_of({y, rstd, x}));
+}
+void PlanOps::do_rms_norm_backward(Tensor dx, bool accumulate, Tensor dy, Tensor x, Tensor,
+                                   Tensor rstd) {
+  move(bytes_of({dx, dy, x, rstd}) + (accumulate ? bytes_of({dx}) : 0));
+}
+
+void PlanOps::do_attention_forward(Tensor, Tensor, Tensor, Tensor, Tensor,
+                                   const Documents& documents, const AttentionShape& shape) {
+  const Arena::Scope scope(arena());
+  (void)cpu::AttentionScratch::take_forward(arena(), profile_.threads, shape);
+  attention(4.0 * static_cast<double>(shape.heads * shape.head_dim) *
+            visible_pairs(documents, shape.window));
+}
+
+// dq, dk, dv and the two recomputed products, which the deterministic two-pass kernel does twice.
+void PlanOps::do_attention_backward(Tensor dq, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
+                                    Tensor, Tensor, const Documents& documents,
+                                    const AttentionShape& shape) {
+  const Arena::Scope scope(arena());
+  (void)cpu::AttentionScratch::take_backward(arena(), profile_.threads, dq.rows, shape);
+  attention(14.0 * static_cast<double>(shape.heads * shape.head_dim) *
+            visible_pairs(documents, shape.window));
+}
+
+void PlanOps::do_gated_silu_forward(Tensor y, Tensor gate, Tensor up) {
+  move(bytes_of({y, gate, up}));
+}
+void PlanOps::do_gated_silu_backward(Tensor dgate, Tensor dup, Tensor dy, Tensor gate, Tensor up) {
+  move(bytes_of({dgate, dup, dy, gate, up}));
+}
+
+void PlanOps::do_lora_linear_forward(Tensor y, Tensor, Tensor residual, Tensor x,
+                                     const FrozenLinear& w, const LoraAdapter& lora) {
+  const Arena::Scope scope(arena());
+  (void)cpu::LoraLinearForwardScratch::take(arena(), profile_.threads, x.rows, x.dtype,
+                                            static_cast<bool>(y), w, lora);
+  const auto tokens = static_cast<double>(x.rows);
+  const auto in = static_cast<double>(w.in_features), out = static_cast<double>(w.out_features);
+  const auto rank = static_cast<double>(lora.rank());
+  if (y) {
+    dequantized(w);
+    product(tokens, out, in);
+    if (residual) move(2 * bytes_of({y}));
+  }
+  if (!lora) return;
+  product(tokens, rank, in);
+  move(bytes_of({x}));
+  if (y) {
+    product(tokens, out, rank);
+    move(2 * bytes_of({y}));
+  }
+}
+
+void PlanOps::do_lora_linear_backward(Tensor dx, bool, const LoraGradient&, Tensor dy, Tensor x,
+                                      Tensor, const FrozenLinear& w, const LoraAdapter& lora) {
+  const Arena::Scope scope(arena());
+  (void)cpu::LoraLinearBackwardScratch::take(arena(), profile_.threads, dy.rows, dy.dtype,
+                                             static_cast<bool>(dx), w, lora);
+  const auto tokens = static_cast<double>(dy.rows);
+  const auto in = static_cast<double>(w.in_features), out = static_cast<double>(w.out_features);
+  const auto rank = static_cast<double>(lora.rank());
+  if (dx) {
+    dequantized(w);
+    product(tokens, in, out);
+  }
+  if (!lora) return;
+  product(tokens, rank, out);
+  product(out, rank, tokens);
+  product(in, rank, tokens);
+  move(2 * bytes_of({dy}) + bytes_of({x}));
+  if (dx) {
+    product(tokens, in, rank);
+    move(2 * bytes_of({dx}));
+  }
+}
+
+void PlanOps::do_linear_cross_entropy(Tensor, Tensor dx, Tensor x, Tensor head, Tensor,
+                                      int64_t trained, float) {
+  const Arena::Scope scope(arena());
+  (void)cpu::CrossEntropyScratch::take(arena(), profile_.threads, trained, x.cols, head.rows,
+                                       x.dtype);
+  const auto rows = static_cast<double>(trained);
+  const auto vocabulary = static_cast<double>(head.rows), features = static_cast<double>(x.cols);
+  product(rows, vocabulary, features);
+  move(rows * vocabulary * 8);
+  if (dx) product(rows, features, vocabulary);
+}
+
+void PlanOps::do_logits(Tensor logits, Tensor x, Tensor head) {
+  const Arena::Scope scope(arena());
+  (void)cpu::matmul_workspace(arena(), profile_.threads);
+  product(static_cast<double>(x.rows), static_cast<double>(head.rows), static_cast<double>(x.cols));
+  move(bytes_of({logits}));
+}
+
+void PlanOps::do_sum_of_squares(Tensor, Tensor x) {
+  const Arena::Scope scope(arena());
+  (void)cpu::partial_sums(arena(), x.cols);
+  move(bytes_of({x}));
+}
+void PlanOps::do_adamw(Tensor p, Tensor g, Tensor m, Tensor v, const AdamWOptions&) {
+  move(2 * bytes_of({p, m, v}) + bytes_of({g}));
+}
+void PlanOps::do_adamw_8bit(Tensor p, Tensor g, const Adam8bitState& state, const AdamWOptions&) {
+  move(2 * bytes_of({p, state.m_codes, state.v_codes}) + bytes_of({g}));
+}
+
+}  // namespace nibble

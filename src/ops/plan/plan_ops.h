@@ -1,0 +1,82 @@
+// The plan backend: the training step run dry. Tensors have addresses but no memory; each operation
+// takes the scratch that the CPU backend would take, counts its FLOPs and bytes, and advances a
+// clock.
+#pragma once
+
+#include "ops/ops.h"
+
+namespace nibble {
+
+// What the planned device does in a second.
+struct DeviceProfile {
+  int threads = 1;
+  double product_flops = 1e11;    // large matrix products in the compute dtype
+  double attention_flops = 3e10;  // Nibble's tiled attention
+  double memory_bytes = 1e10;     // streaming reads and writes
+};
+
+struct PlanCosts {
+  double product_flops = 0;  // matrix products, adapter included
+  double attention_flops = 0;
+  double bytes = 0;  // moved by everything that is not a matrix product
+  double seconds = 0;
+};
+
+class PlanOps final : public Ops {
+ public:
+  PlanOps(Arena& arena, const DeviceProfile& profile) : Ops(arena), profile_(profile) {}
+
+  std::string_view name() const override { return "plan"; }
+  bool has_data() const override { return false; }
+
+  // Since construction, or since the last call of reset_costs.
+  const PlanCosts& costs() const { return costs_; }
+  void reset_costs() { costs_ = {}; }
+
+ private:
+  void product(double m, double n, double k);
+  void attention(double flops);
+  void move(double bytes);
+  void dequantized(const FrozenLinear& w);
+
+  void do_zero(Tensor y) override;
+  void do_copy(Tensor y, Tensor x) override;
+  void do_convert(Tensor y, Tensor x) override;
+  void do_upload(Tensor y, std::span<const std::byte> x) override;
+  void do_download(std::span<std::byte> y, Tensor x) override;
+  void do_quantize_blocks(Tensor codes, Tensor absmax, Tensor x, const QuantSpec& spec,
+                          Tensor code_map) override;
+  void do_double_quantize(const QuantizedMatrix& q, Tensor absmax) override;
+  void do_dequantize(Tensor w, const QuantizedMatrix& q) override;
+  void do_embedding(Tensor y, Tensor table, Tensor ids) override;
+  void do_rope_tables(Tensor cos, Tensor sin, Tensor positions, Tensor variants,
+                      Tensor inverse_frequencies, float factor) override;
+  void do_rope(Tensor x, Tensor cos, Tensor sin, int64_t head_dim, bool backward) override;
+  void do_rms_norm_forward(Tensor y, Tensor rstd, Tensor x, Tensor weight, float epsilon) override;
+  void do_rms_norm_backward(Tensor dx, bool accumulate, Tensor dy, Tensor x, Tensor weight,
+                            Tensor rstd) override;
+  void do_attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
+                            const Documents& documents, const AttentionShape& shape) override;
+  void do_attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor out, Tensor lse,
+                             Tensor q, Tensor k, Tensor v, const Documents& documents,
+                             const AttentionShape& shape) override;
+  void do_gated_silu_forward(Tensor y, Tensor gate, Tensor up) override;
+  void do_gated_silu_backward(Tensor dgate, Tensor dup, Tensor dy, Tensor gate, Tensor up) override;
+  void do_lora_linear_forward(Tensor y, Tensor t, Tensor residual, Tensor x, const FrozenLinear& w,
+                              const LoraAdapter& lora) override;
+  void do_lora_linear_backward(Tensor dx, bool accumulate, const LoraGradient& gradient, Tensor dy,
+                               Tensor x, Tensor t, const FrozenLinear& w,
+                               const LoraAdapter& lora) override;
+  void do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
+                               int64_t trained, float gradient) override;
+  void do_logits(Tensor logits, Tensor x, Tensor head) override;
+  void do_sum_of_squares(Tensor y, Tensor x) override;
+  void do_adamw(Tensor p, Tensor g, Tensor m, Tensor v, const AdamWOptions& options) override;
+  void do_adamw_8bit(Tensor p, Tensor g, const Adam8bitState& state,
+                     const AdamWOptions& options) override;
+
+  DeviceProfile profile_;
+  PlanCosts costs_;
+};
+
+}  // namespace nibble

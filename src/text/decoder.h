@@ -1,0 +1,53 @@
+// The `decoder` of tokenizer.json: tokens back to text.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "text/pattern.h"
+
+namespace nibble {
+
+class Decoder {
+ public:
+  // Null (tokens joined by spaces), ByteLevel, ByteFallback, Fuse, Strip, Replace, Metaspace, or a
+  // Sequence of these. Throws Error(bad_input) for others.
+  static Decoder from_json(const nlohmann::json& json, const std::string& who);
+
+  std::string decode(const std::vector<std::string_view>& tokens) const;
+
+ private:
+  struct ByteLevel {};
+  struct ByteFallback {};
+  struct Fuse {};
+  struct Strip {
+    char32_t content;
+    int32_t start, stop;  // at most so many at each end of every token
+  };
+  struct Replace {
+    Pattern pattern;
+    std::string content;
+  };
+  struct Metaspace {
+    char32_t mark;
+    bool drops_first;  // the marks of the first token stand for no space
+  };
+  using Step = std::variant<ByteLevel, ByteFallback, Fuse, Strip, Replace, Metaspace>;
+  using Tokens = std::vector<std::string>;
+
+  static Step step_from_json(const nlohmann::json& json, const std::string& who);
+  static void apply(const ByteLevel&, Tokens& tokens);
+  static void apply(const ByteFallback&, Tokens& tokens);
+  static void apply(const Fuse&, Tokens& tokens);
+  static void apply(const Strip& strip, Tokens& tokens);
+  static void apply(const Replace& replace, Tokens& tokens);
+  static void apply(const Metaspace& metaspace, Tokens& tokens);
+
+  bool is_null_ = false;
+  std::vector<Step> steps_;
+};
+
+}  // namespace nibble

@@ -1,0 +1,43 @@
+// What Split and Replace look for: a literal string or a regular expression; and the five ways to
+// cut a text at what was found.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "text/regex.h"
+
+namespace nibble {
+
+class Pattern {
+ public:
+  explicit Pattern(std::string literal) : pattern_(std::move(literal)) {}
+  explicit Pattern(Regex regex) : pattern_(std::move(regex)) {}
+  // {"String": "..."} or {"Regex": "..."}.
+  static Pattern from_json(const nlohmann::json& json, const std::string& who);
+
+  void find_all(std::string_view text, std::vector<Match>& matches) const;
+
+ private:
+  std::variant<std::string, Regex> pattern_;
+};
+
+enum class SplitBehavior { removed, isolated, merged_with_previous, merged_with_next, contiguous };
+
+// "Removed", "Isolated", ... as the files spell them.
+SplitBehavior split_behavior(std::string_view name, const std::string& who);
+
+// Cuts `text` at the matches of the pattern, or (invert) at what lies between them; appends the
+// pieces in order, empty ones left out. "the-final--count" at "-":
+//   removed               the | final | count
+//   isolated              the | - | final | - | - | count
+//   merged_with_previous  the- | final- | - | count
+//   merged_with_next      the | -final | - | -count
+//   contiguous            the | - | final | -- | count
+void split(std::string_view text, const Pattern& pattern, SplitBehavior behavior, bool invert,
+           std::vector<Match>& pieces);
+
+}  // namespace nibble

@@ -1,0 +1,11 @@
+// How fast this machine is at what a step does, measured in a moment, for predicted times.
+#pragma once
+
+#include "ops/plan/plan_ops.h"
+#include "train/options.h"
+
+namespace nibble {
+
+DeviceProfile calibrate_cpu(const TrainOptions& options);
+
+}  // namespace nibble

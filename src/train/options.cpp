@@ -1,0 +1,101 @@
+#include "train/options.h"
+
+#include <cmath>
+
+#include "core/error.h"
+#include "ops/cpu/isa.h"
+
+namespace nibble {
+namespace {
+
+void require(bool ok, const char* name, double got, const char* expected) {
+  if (!ok) fail(ErrorKind::usage, "{}: got {}, expected {}", name, got, expected);
+}
+
+}  // namespace
+
+DType compute_dtype(const std::string& name) {
+  const bool bf16 = cpu::cpu_has_bf16();
+  if (name == "auto") return bf16 ? DType::bf16 : DType::f32;
+  if (name == "float32") return DType::f32;
+  if (name == "bfloat16") {
+    if (!bf16)
+      fail(ErrorKind::usage,
+           "bnb_4bit_compute_dtype: this CPU has no bfloat16 instructions; use float32 or auto");
+    return DType::bf16;
+  }
+  fail(
+      ErrorKind::usage,
+      "bnb_4bit_compute_dtype: got {}, and on the CPU Nibble computes in bfloat16 or float32 (auto "
+      "chooses)",
+      name);
+}
+
+WeightOptions weight_options(const TrainOptions& options) {
+  WeightOptions weights;
+  weights.compute = compute_dtype(options.bnb_4bit_compute_dtype);
+  weights.load_in_4bit = options.load_in_4bit;
+  weights.quant.type = options.bnb_4bit_quant_type;
+  weights.quant.double_quant = options.bnb_4bit_use_double_quant;
+  return weights;
+}
+
+OptimizerOptions optimizer_options(const TrainOptions& options) {
+  return {options.optim,        options.adam_beta1,   options.adam_beta2,
+          options.adam_epsilon, options.weight_decay, options.max_grad_norm};
+}
+
+LearningRateSchedule learning_rate_schedule(const TrainOptions& options, int64_t total_steps) {
+  const int64_t warmup = options.warmup_steps > 0
+                             ? options.warmup_steps
+                             : static_cast<int64_t>(std::ceil(options.warmup_ratio *
+                                                              static_cast<double>(total_steps)));
+  return {options.lr_scheduler_type, options.learning_rate, warmup,
+          total_steps};
+}
+
+void check_options(const TrainOptions& o) {
+  const auto count = [](const char* name, int64_t value, int64_t low) {
+    require(value >= low && value <= (int64_t{1} << 31), name, static_cast<double>(value),
+            low == 0 ? "0 or more" : "1 or more");
+  };
+  if (o.model_name_or_path.empty())
+    fail(ErrorKind::usage, "model_name_or_path is missing; give the folder of the base model");
+  count("per_device_train_batch_size", o.per_device_train_batch_size, 1);
+  count("per_device_eval_batch_size", o.per_device_eval_batch_size, 1);
+  count("gradient_accumulation_steps", o.gradient_accumulation_steps, 1);
+  count("max_length", o.max_length, 2);
+  count("gradient_checkpointing", o.gradient_checkpointing, 0);
+  count("logging_steps", o.logging_steps, 1);
+  count("eval_steps", o.eval_steps, 0);
+  count("save_steps", o.save_steps, 0);
+  count("save_total_limit", o.save_total_limit, 1);
+  count("warmup_steps", o.warmup_steps, 0);
+  count("lora_r", static_cast<int64_t>(o.lora.r), 1);
+  require(o.max_steps == -1 || o.max_steps > 0, "max_steps", static_cast<double>(o.max_steps),
+          "-1 or a number above 0");
+  require(o.num_train_epochs > 0 && o.num_train_epochs < 1e6, "num_train_epochs",
+          o.num_train_epochs, "a number above 0");
+  require(o.learning_rate >= 0 && std::isfinite(o.learning_rate), "learning_rate", o.learning_rate,
+          "a finite number, 0 or more");
+  require(o.warmup_ratio >= 0 && o.warmup_ratio <= 1, "warmup_ratio", o.warmup_ratio, "[0, 1]");
+  require(o.weight_decay >= 0 && o.weight_decay <= 1, "weight_decay", o.weight_decay, "[0, 1]");
+  require(o.adam_beta1 >= 0 && o.adam_beta1 < 1, "adam_beta1", o.adam_beta1, "[0, 1)");
+  require(o.adam_beta2 >= 0 && o.adam_beta2 < 1, "adam_beta2", o.adam_beta2, "[0, 1)");
+  require(o.adam_epsilon > 0 && o.adam_epsilon < 1, "adam_epsilon", o.adam_epsilon, "(0, 1)");
+  require(o.max_grad_norm >= 0, "max_grad_norm", o.max_grad_norm, "0 (no clipping) or more");
+  require(o.lora.lora_dropout >= 0 && o.lora.lora_dropout < 1, "lora_dropout", o.lora.lora_dropout,
+          "[0, 1)");
+  require(o.lora.lora_alpha > 0 && std::isfinite(o.lora.lora_alpha), "lora_alpha",
+          o.lora.lora_alpha, "a number above 0");
+  if (o.train_sampling_strategy != "random" && o.train_sampling_strategy != "sequential")
+    fail(ErrorKind::usage, "train_sampling_strategy: got {}, expected random or sequential",
+         o.train_sampling_strategy);
+  if (!o.adapter_name_or_path.empty() && !o.resume_from_checkpoint.empty())
+    fail(ErrorKind::usage,
+         "adapter_name_or_path and resume_from_checkpoint exclude each other: a checkpoint holds "
+         "its "
+         "own adapter");
+}
+
+}  // namespace nibble

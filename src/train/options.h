@@ -1,0 +1,88 @@
+// Everything a training run can be told, with Nibble's defaults. Names are those of transformers,
+// TRL and PEFT; cli/option_table.cpp gives them to the command line and to YAML files.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "files/adapter_dir.h"
+#include "train/learning_rate.h"
+#include "train/optimizer.h"
+#include "transformer/weights.h"
+
+namespace nibble {
+
+struct TrainOptions {
+  // what
+  std::string model_name_or_path;
+  std::string dataset;
+  std::string eval_dataset;
+  std::string output_dir;
+  std::string adapter_name_or_path;    // start from this adapter instead of a fresh one
+  std::string resume_from_checkpoint;  // "true": the newest in output_dir; or a checkpoint's path
+  bool overwrite_output_dir = false;
+  std::vector<std::string> ignore_config_fields;
+
+  // batches
+  int64_t per_device_train_batch_size = 8;
+  int64_t per_device_eval_batch_size = 8;
+  int64_t gradient_accumulation_steps = 1;
+  int64_t max_length = 1024;
+  double num_train_epochs = 3;
+  int64_t max_steps = -1;
+  bool completion_only_loss = true;
+  std::string train_sampling_strategy = "random";  // or sequential
+
+  // optimizer
+  double learning_rate = 2e-4;
+  SchedulerType lr_scheduler_type = SchedulerType::linear;
+  int64_t warmup_steps = 0;
+  double warmup_ratio = 0;
+  double weight_decay = 0;
+  double adam_beta1 = 0.9;
+  double adam_beta2 = 0.999;
+  double adam_epsilon = 1e-8;
+  double max_grad_norm = 1;
+  OptimizerType optim = OptimizerType::adamw;
+  uint64_t seed = 42;
+
+  // adapter
+  AdapterConfig lora = default_lora();
+
+  // base model
+  bool load_in_4bit = true;
+  QuantType bnb_4bit_quant_type = QuantType::nf4;
+  bool bnb_4bit_use_double_quant = true;
+  std::string bnb_4bit_compute_dtype = "auto";  // auto, bfloat16, float32
+  int64_t gradient_checkpointing = 1;           // every n-th block is recomputed; 0: none
+
+  // log
+  int64_t logging_steps = 10;
+  int64_t eval_steps = 0;  // 0: once, at the end
+  int64_t save_steps = 500;
+  int64_t save_total_limit = 2;
+
+  int threads = 0;  // 0: all processors
+
+  static AdapterConfig default_lora() {
+    AdapterConfig config;
+    config.r = 16;
+    config.lora_alpha = 32;
+    config.target_regex = "all-linear";
+    return config;
+  }
+};
+
+// The dtype of activations that the options ask for on this machine's CPU: bfloat16 where it has
+// instructions for it, else float32. Throws usage for one that it cannot compute.
+DType compute_dtype(const std::string& name);
+
+WeightOptions weight_options(const TrainOptions& options);
+OptimizerOptions optimizer_options(const TrainOptions& options);
+LearningRateSchedule learning_rate_schedule(const TrainOptions& options, int64_t total_steps);
+
+// Throws usage, naming the option, for a value out of range or a combination that has no meaning.
+void check_options(const TrainOptions& options);
+
+}  // namespace nibble

@@ -1,0 +1,70 @@
+#include "train/step.h"
+
+#include <cmath>
+
+#include "core/error.h"
+
+namespace nibble {
+
+TrainStep::TrainStep(const ModelSource& source, const TrainOptions& options, Ops& ops,
+                     const LoadProgress& progress)
+    : spec_(source.spec),
+      ops_(ops),
+      weights_(load_weights(source, weight_options(options), ops, progress)),
+      parameters_(options.lora, lora_modules(source.spec), options.seed, true, ops.arena()),
+      optimizer_(optimizer_options(options), parameters_, ops),
+      loss_(ops.arena().tensor(1, 1, DType::f32, MemoryUse::working_set, "loss")),
+      policy_(recompute_every(options.gradient_checkpointing, source.spec.layers)),
+      model_(spec_, weights_, &parameters_, weight_options(options).compute, ops) {
+  parameters_.initialize(ops);
+  optimizer_.reset();
+}
+
+float TrainStep::read_loss() {
+  float loss = 0;
+  ops_.download(std::as_writable_bytes(std::span(&loss, 1)), loss_);
+  return loss;
+}
+
+StepResult TrainStep::train(std::span<const MicroBatch> micro_batches, int64_t step,
+                            double learning_rate) {
+  StepResult result;
+  for (const MicroBatch& batch : micro_batches)
+    for (const DocumentView& document : batch) {
+      result.tokens += static_cast<int64_t>(document.ids.size());
+      result.trained_tokens += trained_tokens(document);
+    }
+  const float gradient_scale = 1 / static_cast<float>(result.trained_tokens);
+
+  ops_.zero(loss_);
+  ops_.zero(parameters_.gradients());
+  const auto count = static_cast<uint64_t>(micro_batches.size());
+  for (uint64_t i = 0; i < count; ++i) {
+    const Arena::Scope scope(ops_.arena());
+    const Batch batch(micro_batches[i], spec_, weights_.inverse_frequencies, ops_);
+    // The counter of micro-batches over the whole run, so that no two draw the same dropout mask.
+    const uint64_t dropout_step = static_cast<uint64_t>(step) << 20 | i;
+    model_.forward_backward(batch, policy_, loss_, gradient_scale, dropout_step);
+  }
+
+  result.loss = static_cast<double>(read_loss()) / static_cast<double>(result.trained_tokens);
+  result.gradient_norm = optimizer_.gradient_norm();
+  if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))
+    fail(ErrorKind::diverged,
+         "step {}: loss {}, gradient norm {}: training diverged; lower learning_rate (now {}), or "
+         "look at the rows of this step",
+         step, result.loss, result.gradient_norm, learning_rate);
+  optimizer_.update(learning_rate, step, result.gradient_norm);
+  return result;
+}
+
+void TrainStep::evaluate(const MicroBatch& documents, EvalResult& result) {
+  const Arena::Scope scope(ops_.arena());
+  ops_.zero(loss_);
+  const Batch batch(documents, spec_, weights_.inverse_frequencies, ops_);
+  model_.evaluate(batch, loss_);
+  result.loss_sum += static_cast<double>(read_loss());
+  result.trained_tokens += batch.trained;
+}
+
+}  // namespace nibble

@@ -1,0 +1,21 @@
+// The tokenizer of a model folder, with its special tokens.
+#pragma once
+
+#include <string>
+
+#include "files/model_dir.h"
+#include "text/special_tokens.h"
+#include "text/tokenizer.h"
+
+namespace nibble {
+
+struct TokenizerSource {
+  Tokenizer tokenizer;
+  SpecialTokens special;
+  std::string sha256;  // of tokenizer.json
+
+  // Throws bad_input when the folder has no tokenizer.json, or one that Nibble does not understand.
+  static TokenizerSource open(const std::filesystem::path& folder);
+};
+
+}  // namespace nibble

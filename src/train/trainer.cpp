@@ -1,0 +1,338 @@
+#include "train/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "core/buffer.h"
+#include "core/error.h"
+#include "data/batch_schedule.h"
+#include "files/run_dir.h"
+#include "ops/cpu/cpu_ops.h"
+#include "ops/cpu/threads.h"
+#include "train/calibration.h"
+#include "train/checkpoint.h"
+#include "train/dry_run.h"
+#include "train/tokenizer_source.h"
+
+namespace nibble {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+DocumentView view(const Document& document) { return {document.ids, document.labels}; }
+
+MicroBatch micro_batch(const Dataset& data, const std::vector<int64_t>& rows) {
+  MicroBatch batch;
+  for (const int64_t row : rows) batch.push_back(view(data.documents[static_cast<size_t>(row)]));
+  return batch;
+}
+
+std::vector<MicroBatch> eval_batches(const Dataset& data, int64_t batch_size) {
+  std::vector<MicroBatch> batches;
+  for (size_t row = 0; row < data.documents.size(); ++row) {
+    if (row % static_cast<size_t>(batch_size) == 0) batches.emplace_back();
+    batches.back().push_back(view(data.documents[row]));
+  }
+  return batches;
+}
+
+// Ids beyond the embedding would read foreign memory.
+void check_vocabulary(const Tokenizer& tokenizer, const ModelSpec& spec) {
+  if (tokenizer.vocab_size() > spec.vocab_size)
+    fail(ErrorKind::bad_input,
+         "tokenizer.json has ids up to {}, but vocab_size in config.json is {}; do tokenizer and "
+         "model belong together?",
+         tokenizer.vocab_size() - 1, spec.vocab_size);
+}
+
+class Trainer {
+ public:
+  Trainer(const TrainOptions& options, TrainEvents events)
+      : options_(options),
+        events_(std::move(events)),
+        source_(ModelSource::open(options.model_name_or_path, options.ignore_config_fields)),
+        tokens_(TokenizerSource::open(options.model_name_or_path)) {
+    check_vocabulary(tokens_.tokenizer, source_.spec);
+    if (!options.adapter_name_or_path.empty()) start_ = read_adapter(options.adapter_name_or_path);
+    if (start_) options_.lora = start_->config;
+    options_.lora.base_model_name_or_path = options.model_name_or_path;
+  }
+
+  MemoryPlan plan();  // of the dataset's own rows
+  TrainResult run();
+
+ private:
+  void note(const std::string& line) const {
+    if (events_.note) events_.note(line);
+  }
+  void load_data();
+  void train(RunDir& run, TrainStep& step);
+  void report_dataset(const char* name, const Dataset& data) const;
+  double evaluate(TrainStep& step, int64_t at);
+  void checkpoint(RunDir& run, TrainStep& step);
+  void write_result(RunDir& run, TrainStep& step);
+
+  TrainOptions options_;
+  TrainEvents events_;
+  ModelSource source_;
+  TokenizerSource tokens_;
+  std::optional<Adapter> start_;
+  Dataset data_;
+  std::optional<Dataset> eval_data_;
+  std::vector<MicroBatch> eval_batches_;
+  std::optional<BatchSchedule> schedule_;
+  nlohmann::json identity_;
+  TrainerState state_;
+  TrainResult result_;
+};
+
+void Trainer::report_dataset(const char* name, const Dataset& data) const {
+  note(fmt::format(
+      "{}: {} rows, {} tokens, {} trained ({:.0f} %), longest {}", name, data.documents.size(),
+      data.tokens, data.trained_tokens,
+      100.0 * static_cast<double>(data.trained_tokens) / static_cast<double>(data.tokens),
+      data.longest));
+  if (data.truncated_rows > 0)
+    note(
+        fmt::format("{}: {} rows are longer than max_length {}; their ends, {} tokens, are cut off",
+                    name, data.truncated_rows, options_.max_length, data.truncated_tokens));
+  if (data.straddling_rows > 0)
+    note(fmt::format("{}: in {} rows a token spans the end of the prompt; it is not trained", name,
+                     data.straddling_rows));
+}
+
+void Trainer::load_data() {
+  DatasetOptions dataset_options{options_.max_length, options_.completion_only_loss};
+  data_ = load_dataset(options_.dataset, tokens_.tokenizer, tokens_.special, dataset_options);
+  report_dataset("dataset", data_);
+  if (!options_.eval_dataset.empty()) {
+    eval_data_ =
+        load_dataset(options_.eval_dataset, tokens_.tokenizer, tokens_.special, dataset_options);
+    report_dataset("eval_dataset", *eval_data_);
+    eval_batches_ = eval_batches(*eval_data_, options_.per_device_eval_batch_size);
+  }
+  schedule_.emplace(
+      static_cast<int64_t>(data_.documents.size()),
+      ScheduleOptions{options_.per_device_train_batch_size, options_.gradient_accumulation_steps,
+                      options_.num_train_epochs, options_.max_steps,
+                      options_.train_sampling_strategy == "random", options_.seed});
+}
+
+MemoryPlan Trainer::plan() {
+  load_data();
+  // The whole schedule is known, so the plan is for the largest micro-batches that will really
+  // occur.
+  RunShape shape;
+  std::vector<MicroBatch> batches;
+  for (int64_t step = 0; step < schedule_->total_steps(); ++step) {
+    const auto rows_of_step = schedule_->micro_batches(step);
+    shape.micro_batches = std::max(shape.micro_batches, static_cast<int64_t>(rows_of_step.size()));
+    for (const auto& rows : rows_of_step) batches.push_back(micro_batch(data_, rows));
+    if (batches.size() > 4096) batches = largest_batches(std::move(batches));
+  }
+  shape.train = largest_batches(std::move(batches));
+  shape.eval = largest_batches(eval_batches_);
+  return plan_training(source_, options_, shape, calibrate_cpu(options_));
+}
+
+double Trainer::evaluate(TrainStep& step, int64_t at) {
+  TrainStep::EvalResult result;
+  for (const MicroBatch& batch : eval_batches_) step.evaluate(batch, result);
+  if (events_.evaluated) events_.evaluated(at, result.loss(), result.trained_tokens);
+  return result.loss();
+}
+
+void Trainer::checkpoint(RunDir& run, TrainStep& step) {
+  save_checkpoint(run, step, state_);
+  run.prune(static_cast<uint64_t>(options_.save_total_limit));
+  if (events_.saved)
+    events_.saved(run.checkpoint_path(static_cast<uint64_t>(state_.step)).string());
+}
+
+void Trainer::write_result(RunDir& run, TrainStep& step) {
+  AtomicDir folder(run.adapter_path());
+  write_adapter(folder, step.parameters().to_adapter(step.ops()));
+  for (const std::string& name : source_.weights().side_files())
+    if (const auto bytes = source_.weights().read_file(name, uint64_t{256} << 20))
+      folder.write(name, *bytes);
+  folder.commit(0, static_cast<uint64_t>(state_.step));
+  result_.adapter_path = run.adapter_path().string();
+}
+
+void Trainer::train(RunDir& run, TrainStep& step) {
+  MetricsLog metrics(run.metrics_path(), static_cast<uint64_t>(state_.step));
+  const LearningRateSchedule rates = learning_rate_schedule(options_, schedule_->total_steps());
+  const int64_t first = state_.step, total = schedule_->total_steps();
+  const Clock::time_point start = Clock::now();
+  Clock::time_point since_log = start;
+  int64_t tokens_since_log = 0, steps_since_log = 0;
+  int64_t saved_step = first;
+  StepReport report;
+
+  const auto stop_if_requested = [&] {
+    if (!events_.stop_requested || !events_.stop_requested()) return;
+    if (saved_step != state_.step) checkpoint(run, step);
+    fail(ErrorKind::interrupted,
+         "interrupted after step {} of {}; run the same command with --resume_from_checkpoint true "
+         "to go on",
+         state_.step, total);
+  };
+
+  while (state_.step < total) {
+    stop_if_requested();
+    const Clock::time_point step_start = Clock::now();
+    std::vector<MicroBatch> batches;
+    for (const auto& rows : schedule_->micro_batches(state_.step))
+      batches.push_back(micro_batch(data_, rows));
+    const double rate = rates.at(state_.step);
+    const StepResult result = step.train(batches, state_.step + 1, rate);
+
+    ++state_.step;
+    ++steps_since_log;
+    state_.tokens += result.tokens;
+    state_.trained_tokens += result.trained_tokens;
+    state_.logged_loss_sum += result.loss;
+    ++state_.logged_loss_count;
+    tokens_since_log += result.tokens;
+    const bool last = state_.step == total;
+
+    report = {state_.step,
+              total,
+              schedule_->epoch_after(state_.step),
+              state_.logged_loss_sum / static_cast<double>(state_.logged_loss_count),
+              result.gradient_norm,
+              rate,
+              state_.tokens,
+              static_cast<double>(tokens_since_log) / seconds_since(since_log),
+              seconds_since(step_start),
+              step.ops().arena().peak().bytes,
+              seconds_since(start) / static_cast<double>(state_.step - first) *
+                  static_cast<double>(total - state_.step)};
+    if (events_.progress) events_.progress(report);
+    if (state_.step % options_.logging_steps == 0 || last) {
+      nlohmann::ordered_json line;
+      line["step"] = report.step;
+      line["epoch"] = report.epoch;
+      line["loss"] = report.loss;
+      line["grad_norm"] = report.gradient_norm;
+      line["learning_rate"] = report.learning_rate;
+      line["tokens"] = report.tokens;
+      line["tokens_per_second"] = report.tokens_per_second;
+      line["step_seconds"] = report.step_seconds;
+      line["peak_bytes"] = report.peak_bytes;
+      if (!metrics.append(line)) note(metrics.error());
+      if (events_.logged) events_.logged(report);
+      state_.logged_loss_sum = 0;
+      state_.logged_loss_count = 0;
+      result_.final_loss = report.loss;
+    }
+    if (options_.eval_steps > 0 && !eval_batches_.empty() &&
+        state_.step % options_.eval_steps == 0 && !last) {
+      nlohmann::ordered_json line;
+      line["step"] = state_.step;
+      line["eval_loss"] = evaluate(step, state_.step);
+      if (!metrics.append(line)) note(metrics.error());
+    }
+    if (options_.save_steps > 0 && state_.step % options_.save_steps == 0 && !last) {
+      try {
+        checkpoint(run, step);
+        saved_step = state_.step;
+      } catch (const Error& error) {  // training goes on; the next interval tries again
+        if (error.kind() != ErrorKind::io) throw;
+        note(fmt::format("checkpoint of step {} was not saved: {}", state_.step, error.what()));
+      }
+    }
+    if (tokens_since_log > 0 && (state_.step % options_.logging_steps == 0)) {
+      since_log = Clock::now();
+      tokens_since_log = 0;
+    }
+  }
+  if (!eval_batches_.empty()) {
+    nlohmann::ordered_json line;
+    line["step"] = state_.step;
+    line["eval_loss"] = evaluate(step, state_.step);
+    if (!metrics.append(line)) note(metrics.error());
+  }
+  if (saved_step != state_.step) checkpoint(run, step);
+}
+
+TrainResult Trainer::run() {
+  const RunMode mode = !options_.resume_from_checkpoint.empty() ? RunMode::resume
+                       : options_.overwrite_output_dir          ? RunMode::overwrite
+                                                                : RunMode::fresh;
+  const MemoryPlan planned = plan();
+  if (events_.planned) events_.planned(planned);
+  check_fits_host(planned);
+  identity_ =
+      run_identity(options_, source_, data_.sha256, schedule_->total_steps(), tokens_.sha256);
+  state_.identity = identity_;
+  RunDir run(options_.output_dir, mode);
+
+  Buffer reservation = Buffer::host(planned.peak_bytes());
+  Arena arena(reservation.data(), planned.peak_bytes());
+  CpuOps ops(arena, cpu::thread_count(options_.threads));
+  TrainStep step(source_, options_, ops, events_.loading);
+  note(fmt::format("loaded {}: {} linear layers in 4 bits", options_.model_name_or_path,
+                   step.weights().quantized_linears));
+  const LoraParameters& parameters = step.parameters();
+  for (const auto& [name, count] : parameters.targets().match_counts)
+    note(fmt::format("adapter: {} matches {} linear layers", name, count));
+  const int64_t all = source_.spec.parameters() + parameters.count();
+  note(fmt::format("trainable params: {} || all params: {} || trainable%: {:.4f}",
+                   parameters.count(), all,
+                   100.0 * static_cast<double>(parameters.count()) / static_cast<double>(all)));
+
+  if (mode == RunMode::resume) {
+    std::filesystem::path folder = options_.resume_from_checkpoint;
+    if (options_.resume_from_checkpoint == "true") {
+      std::vector<std::string> problems;
+      const auto newest = run.newest_valid(problems);
+      for (const std::string& problem : problems) note(problem);
+      if (!newest)
+        fail(ErrorKind::bad_input, "resume_from_checkpoint: {} holds no intact checkpoint",
+             options_.output_dir);
+      folder = newest->path;
+    }
+    state_ = load_checkpoint(folder, step, identity_);
+    note(fmt::format("resumed from {} at step {}", folder.string(), state_.step));
+  } else if (start_) {
+    step.parameters().load(ops, *start_, options_.adapter_name_or_path);
+    note(fmt::format("adapter starts from {}", options_.adapter_name_or_path));
+  }
+  reservation.commit();
+
+  train(run, step);
+  write_result(run, step);
+  result_.steps = state_.step;
+  result_.planned_bytes = planned.peak_bytes();
+  result_.measured_bytes = arena.peak().bytes;
+  return result_;
+}
+
+}  // namespace
+
+MemoryPlan plan_run(const TrainOptions& options) {
+  check_options(options);
+  if (!options.dataset.empty()) return Trainer(options, {}).plan();
+  const ModelSource source =
+      ModelSource::open(options.model_name_or_path, options.ignore_config_fields);
+  std::vector<int32_t> zeros;
+  return plan_training(source, options, longest_shape(options, zeros), calibrate_cpu(options));
+}
+
+TrainResult run_training(const TrainOptions& options, const TrainEvents& events) {
+  check_options(options);
+  if (options.dataset.empty())
+    fail(ErrorKind::usage,
+         "dataset is missing; give a .jsonl file with text, or prompt and "
+         "completion");
+  if (options.output_dir.empty())
+    fail(ErrorKind::usage, "output_dir is missing; give a folder for the adapter");
+  return Trainer(options, events).run();
+}
+
+}  // namespace nibble

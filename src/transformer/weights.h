@@ -1,0 +1,58 @@
+// The frozen weights of a decoder: what is laid out in the arena, and how a model folder fills it.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/arena.h"
+#include "files/model_dir.h"
+#include "ops/ops.h"
+#include "transformer/model_spec.h"
+
+namespace nibble {
+
+struct WeightOptions {
+  DType compute = DType::bf16;  // dtype of activations, embeddings, head and dense weights
+  bool load_in_4bit = true;     // false: linear layers stay dense in the compute dtype
+  QuantSpec quant;
+};
+
+struct BlockWeights {
+  Tensor input_norm, post_attention_norm;  // f32 [1, hidden]
+  Tensor q_norm, k_norm;                   // f32 [1, head_dim], or empty
+  std::vector<FrozenLinear> linears;       // as ModelSpec::linears
+};
+
+struct ModelWeights {
+  Tensor embedding;            // C [vocab, hidden]
+  Tensor head;                 // C [vocab, hidden]; the embedding itself when tied
+  Tensor final_norm;           // f32 [1, hidden]
+  Tensor inverse_frequencies;  // f32 [variants, rotary_dim/2]
+  std::vector<BlockWeights> blocks;
+  int64_t quantized_linears = 0;
+};
+
+// A config.json with or without weights beside it: planning needs only the former.
+struct ModelSource {
+  ModelSpec spec;
+  std::string path;
+  std::optional<ModelDir> dir;  // absent: `path` is a config.json, or a folder without weights
+
+  // Throws bad_input.
+  static ModelSource open(const std::string& path, const std::vector<std::string>& ignored = {});
+  const ModelDir& weights() const;  // throws bad_input when there are none
+  // True when config.json says that the weights are stored quantized by bitsandbytes.
+  bool prequantized = false;
+};
+
+// Called after each tensor with the bytes read so far and in all.
+using LoadProgress = std::function<void(uint64_t done, uint64_t total)>;
+
+// Lays out all weights in the arena and, when ops have data, fills them, tensor by tensor in pieces
+// of a few MiB. Throws bad_input for a missing, surplus or misshapen tensor and for NaN or
+// infinity.
+ModelWeights load_weights(const ModelSource& source, const WeightOptions& options, Ops& ops,
+                          const LoadProgress& progress = {});
+
+}  // namespace nibble

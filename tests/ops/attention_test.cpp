@@ -1,0 +1,159 @@
+#include "reference/attention.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "ops/op_test.h"
+
+namespace nibble::test {
+namespace {
+
+struct Case {
+  int64_t heads, kv_heads, head_dim, window;
+  std::vector<int64_t> queries;     // of each document
+  std::vector<int64_t> extra_keys;  // of each document, before its queries; or none
+};
+
+std::vector<Case> cases() {
+  std::vector<Case> table = {
+      {1, 1, 1, 0, {1}, {}},
+      {1, 1, 6, 0, {5}, {}},
+      {2, 1, 6, 0, {1, 2, 7}, {}},
+      {4, 2, 64, 0, {64, 65}, {}},
+      {3, 3, 80, 0, {130}, {}},
+      {4, 1, 128, 0, {63, 1, 70}, {}},
+      {2, 2, 16, 1, {9}, {}},         // a query sees itself alone
+      {2, 1, 32, 7, {100, 3}, {}},    // a window within a tile
+      {2, 2, 24, 64, {200, 30}, {}},  // and one across tiles
+      {2, 1, 8, 500, {150}, {}},      // and one that never cuts
+      {2, 1, 64, 0, {1}, {100}},      // generation: one query, many keys
+      {4, 2, 16, 0, {1, 5, 70}, {0, 64, 129}},
+      {2, 1, 16, 20, {3, 66}, {90, 1}},
+      {2, 1, 8, 0, {4, 0, 3}, {0, 0, 0}},  // a document without tokens
+      {2, 1, 8, 0, {2, 0}, {1, 5}},        // and one with keys only: their gradient is zero
+  };
+  Random random(500);
+  for (int i = 0; i < 6; ++i) {
+    Case p{};
+    p.kv_heads = random.integer(1, 3);
+    p.heads = p.kv_heads * random.integer(1, 3);
+    p.head_dim = random.integer(1, 40) * 2;
+    p.window = random.integer(0, 2) == 0 ? random.integer(1, 90) : 0;
+    for (int64_t d = random.integer(1, 4); d > 0; --d) p.queries.push_back(random.integer(1, 120));
+    table.push_back(p);
+  }
+  return table;
+}
+
+struct Problem {
+  Problem(const Case& p, DType c, uint64_t stream) {
+    for (size_t d = 0; d < p.queries.size(); ++d) {
+      const int64_t keys = p.queries[d] + (p.extra_keys.empty() ? 0 : p.extra_keys[d]);
+      query_offsets.push_back(query_offsets.back() + static_cast<int32_t>(p.queries[d]));
+      key_offsets.push_back(key_offsets.back() + static_cast<int32_t>(keys));
+    }
+    documents = {query_offsets, key_offsets};
+    shape = {p.heads, p.kv_heads, p.head_dim, 1.0f / std::sqrt(static_cast<float>(p.head_dim)),
+             p.window};
+    Random random(stream);
+    const int64_t tq = query_offsets.back(), tk = key_offsets.back();
+    q = random_values(random, tq, p.heads * p.head_dim, c, 2);
+    k = random_values(random, tk, p.kv_heads * p.head_dim, c, 2);
+    v = random_values(random, tk, p.kv_heads * p.head_dim, c);
+    dout = random_values(random, tq, p.heads * p.head_dim, c);
+    trace = fmt::format("seed {} stream {} heads {} kv_heads {} head_dim {} window {} tokens {}/{}",
+                        test_seed(), stream, p.heads, p.kv_heads, p.head_dim, p.window, tq, tk);
+  }
+  Problem(const Problem&) = delete;
+  Problem& operator=(const Problem&) = delete;
+
+  std::vector<int32_t> query_offsets{0}, key_offsets{0};
+  Documents documents;
+  AttentionShape shape;
+  Values q, k, v, dout;
+  std::string trace;
+};
+
+class Attention : public OpTest {};
+
+TEST_P(Attention, Forward) {
+  uint64_t stream = 510;
+  for (const Case& p : cases()) {
+    const Problem a(p, c, ++stream);
+    SCOPED_TRACE(a.trace);
+    const Layout layout = stream % 2 ? Layout::strided : Layout::dense;
+    const auto results = run_twice(ops, [&]() -> std::vector<Values> {
+      const Operand out(ops, a.q.rows(), a.q.cols(), c, layout);
+      const Operand lse(ops, a.q.rows(), p.heads, DType::f32);
+      ops.attention_forward(out, lse, Operand(ops, a.q, c, layout), Operand(ops, a.k, c, layout),
+                            Operand(ops, a.v, c, layout), a.documents, a.shape);
+      return {out.read(), lse.read()};
+    });
+    // Products of scores are exact for either dtype; probabilities may be rounded to it.
+    const auto precision = product_precision(c);
+    const auto expected =
+        reference::attention_forward(exact(a.q), exact(a.k), exact(a.v), a.documents, a.shape);
+    expect_within(results[0], expected.out, c, "out");
+    expect_within(results[1], expected.lse, DType::f32, "lse");
+  }
+}
+
+TEST_P(Attention, Backward) {
+  uint64_t stream = 510;
+  for (const Case& p : cases()) {
+    const Problem a(p, c, ++stream);
+    SCOPED_TRACE(a.trace);
+    const Layout layout = stream % 2 ? Layout::strided : Layout::dense;
+    const auto forward = reference::attention_forward(a.q, a.k, a.v, a.documents, a.shape);
+    const Values out = rounded(forward.out, c);
+    const Values lse = rounded(forward.lse, DType::f32);
+    const auto results = run_twice(ops, [&]() -> std::vector<Values> {
+      const Operand dq(ops, a.q.rows(), a.q.cols(), c, layout);
+      const Operand dk(ops, a.k.rows(), a.k.cols(), c, layout);
+      const Operand dv(ops, a.v.rows(), a.v.cols(), c, layout);
+      ops.attention_backward(dq, dk, dv, Operand(ops, a.dout, c, layout),
+                             Operand(ops, out, c, layout), Operand(ops, lse, DType::f32),
+                             Operand(ops, a.q, c, layout), Operand(ops, a.k, c, layout),
+                             Operand(ops, a.v, c, layout), a.documents, a.shape);
+      return {dq.read(), dk.read(), dv.read()};
+    });
+    const auto precision = product_precision(c);
+    const auto expected =
+        reference::attention_backward(exact(a.dout), exact(out), exact(lse), exact(a.q), exact(a.k),
+                                      exact(a.v), a.documents, a.shape);
+    expect_within(results[0], expected.dq, c, "dq");
+    expect_within(results[1], expected.dk, c, "dk");
+    expect_within(results[2], expected.dv, c, "dv");
+  }
+}
+
+TEST_P(Attention, LargeScoresDoNotOverflow) {
+  // Scores of +-10^4 put all weight on one key.
+  const int64_t tokens = 70, head_dim = 16;
+  const std::vector<int32_t> offsets = {0, 70};
+  const Documents documents{offsets, offsets};
+  const AttentionShape shape{1, 1, head_dim, 1.0f, 0};
+  Values q(tokens, head_dim), k(tokens, head_dim), v(tokens, head_dim);
+  for (int64_t i = 0; i < tokens; ++i) {
+    q(i, 0) = 128;
+    k(i, 0) = i == 3 ? 64 : -64;
+    for (int64_t j = 0; j < head_dim; ++j) v(i, j) = static_cast<double>(i);
+  }
+  const auto results = run_twice(ops, [&]() -> std::vector<Values> {
+    const Operand out(ops, tokens, head_dim, c);
+    const Operand lse(ops, tokens, 1, DType::f32);
+    ops.attention_forward(out, lse, Operand(ops, q, c), Operand(ops, k, c), Operand(ops, v, c),
+                          documents, shape);
+    return {out.read(), lse.read()};
+  });
+  for (int64_t i = 3; i < tokens; ++i) {
+    for (int64_t j = 0; j < head_dim; ++j) EXPECT_EQ(results[0](i, j), 3.0);
+    EXPECT_EQ(results[1](i, 0), 8192.0);
+  }
+}
+
+NIBBLE_OP_TESTS(Attention);
+
+}  // namespace
+}  // namespace nibble::test

@@ -1,0 +1,72 @@
+// A tiny model with what transformers and PEFT computed for it (tools/make_model_goldens.py), and a
+// machine that runs the same thing on Nibble's CPU backend.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "core/buffer.h"
+#include "files/safetensors.h"
+#include "ops/cpu/cpu_ops.h"
+#include "train/step.h"
+
+namespace nibble::test {
+
+class GoldenModel {
+ public:
+  explicit GoldenModel(const std::string& name);
+
+  const std::filesystem::path& path() const { return path_; }
+  const nlohmann::json& expected() const { return expected_; }
+  std::vector<float> floats(const std::string& name) const;
+  // Results: what the golden has for weights that are dequantized to their stored dtype first, as
+  // Nibble does, where it distinguishes ("rounded."); else the plain ones.
+  std::vector<float> result(const std::string& name) const;
+  const nlohmann::json& results(const char* name) const;
+  std::vector<int32_t> integers(const std::string& name) const;
+  bool has_final_values() const;  // variants of another case have none
+
+  int64_t documents() const { return static_cast<int64_t>(ids_.size()); }
+  MicroBatch batch() const;                // all documents
+  MicroBatch document(int64_t d) const;    // one
+  AdapterConfig lora() const;
+  // Training options of the golden's ten steps, in float32 without dropout.
+  TrainOptions options() const;
+  Adapter start() const;  // the adapter values that the golden starts from
+
+ private:
+  std::filesystem::path path_;
+  nlohmann::json expected_;
+  std::unique_ptr<SafetensorsFile> file_;
+  std::vector<std::vector<int32_t>> ids_, labels_;
+};
+
+// Backend, reservation and training step for a model.
+struct TrainingRig {
+  ModelSource source;
+  Buffer buffer;
+  Arena arena;
+  CpuOps ops;
+  TrainStep step;
+
+  explicit TrainingRig(const TrainOptions& options, int threads = 2)
+      : source(ModelSource::open(options.model_name_or_path)),
+        buffer(Buffer::host(size_t{256} << 20)),
+        arena(buffer.data(), buffer.size()),
+        ops(arena, threads),
+        step(source, options, ops) {}
+};
+
+std::vector<float> download(Ops& ops, Tensor x);
+
+// ||a - b|| / ||b|| in double.
+double relative_error(const std::vector<float>& a, const std::vector<float>& b);
+
+// The names of all golden cases with `expected.json`.
+std::vector<std::string> golden_cases();
+
+}  // namespace nibble::test

@@ -1,0 +1,292 @@
+// Small tokenizers of every kind against what Hugging Face `tokenizers` did with them
+// (tools/make_tokenizer_goldens.py).
+#include "text/tokenizer.h"
+
+#include "core/error.h"
+#include "text/golden_strings.h"
+
+namespace nibble {
+namespace {
+
+using nlohmann::json;
+
+json fixture(const std::string& kind) {
+  return test::read_json(test::golden("text/" + kind + ".tokenizer.json"));
+}
+
+Tokenizer load(const std::string& kind) {
+  return Tokenizer::from_json(fixture(kind), kind + ".tokenizer.json");
+}
+
+class EveryKind : public testing::TestWithParam<const char*> {};
+
+TEST_P(EveryKind, ReadableCasesEqualTheLibrary) {
+  const std::string kind = GetParam();
+  const Tokenizer tokenizer = load(kind);
+  const json golden = test::read_json(test::golden("text/" + kind + ".golden.json"));
+  ASSERT_GE(golden.at("cases").size(), 13u);
+  for (const auto& expected : golden.at("cases")) {
+    const auto text = expected.at("text").get<std::string>();
+    SCOPED_TRACE(text);
+    const Encoding encoding = tokenizer.encode(text, true);
+    EXPECT_EQ(json(encoding.ids), expected.at("ids"));
+    EXPECT_EQ(json(encoding.offsets), expected.at("offsets"));
+    EXPECT_EQ(json(tokenizer.encode(text, false).ids), expected.at("plain_ids"));
+    EXPECT_EQ(tokenizer.decode(encoding.ids, false), expected.at("decoded"));
+    EXPECT_EQ(tokenizer.decode(encoding.ids, true), expected.at("decoded_plain"));
+  }
+}
+
+TEST_P(EveryKind, GeneratedStringsEqualTheLibrary) {
+  const std::string kind = GetParam();
+  const json golden = test::read_json(test::golden("text/" + kind + ".golden.json"));
+  const auto counts = test::compare_hashes(load(kind), fixture(kind), golden.at("hashes"));
+  EXPECT_EQ(counts.strings, 2000u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, EveryKind,
+                         testing::Values("gpt2", "llama3", "qwen", "phi4", "llama2",
+                                         "llama2_phrases", "metaspace_always", "metaspace_first",
+                                         "metaspace_never", "splits"),
+                         [](const auto& param) { return std::string(param.param); });
+
+TEST(Tokenizer, VocabularyBothWays) {
+  const Tokenizer tokenizer = load("phi4");
+  const json file = fixture("phi4");
+  int32_t end = 0;
+  for (const auto& item : file.at("model").at("vocab").items()) {
+    const int32_t id = item.value();
+    EXPECT_EQ(tokenizer.piece(id), item.key());
+    EXPECT_EQ(tokenizer.id_of(item.key()), id);
+    end = std::max(end, id + 1);
+  }
+  for (const auto& token : file.at("added_tokens")) {
+    const int32_t id = token.at("id");
+    EXPECT_EQ(tokenizer.piece(id), token.at("content"));
+    EXPECT_EQ(tokenizer.is_special(id), token.at("special").get<bool>());
+    end = std::max(end, id + 1);
+  }
+  EXPECT_EQ(tokenizer.vocab_size(), end);
+  EXPECT_EQ(tokenizer.id_of("no such token"), std::nullopt);
+  EXPECT_EQ(tokenizer.piece(end), "");
+  EXPECT_EQ(tokenizer.piece(-1), "");
+  EXPECT_EQ(tokenizer.decode(std::vector<int32_t>{-1, end, INT32_MAX}, false), "");
+}
+
+TEST(Tokenizer, InvalidUtf8NamesTheByte) {
+  const Tokenizer tokenizer = load("gpt2");
+  for (const auto& [text, at] :
+       std::vector<std::pair<std::string, std::string>>{{"\xFF", "byte 0"},
+                                                        {"abc\xC0\x80", "byte 3"},
+                                                        {"abcdefgh\xED\xA0\x80", "byte 8"},
+                                                        {"\xE4\xBD", "byte 0"},
+                                                        {"ok\xF4\x90\x80\x80", "byte 2"}}) {
+    try {
+      tokenizer.encode(text, true);
+      ADD_FAILURE() << "accepted " << text;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::bad_input);
+      EXPECT_NE(std::string(error.what()).find(at), std::string::npos) << error.what();
+    }
+  }
+}
+
+// A word of a million symbols that all merge: quadratic work would take hours.
+TEST(Tokenizer, LongWordsAreNotQuadratic) {
+  for (const char* kind : {"gpt2", "llama2", "llama2_phrases", "phi4"}) {
+    const Tokenizer tokenizer = load(kind);
+    for (const char* part : {"the", "a", " ", "\xE2\x96\x81", "<", "\xCC\x81"}) {
+      std::string text;
+      while (text.size() < 1000000) text += part;
+      const Encoding encoding = tokenizer.encode(text, false);
+      ASSERT_FALSE(encoding.ids.empty());
+      EXPECT_EQ(encoding.offsets.back().second, text.size());
+    }
+  }
+}
+
+TEST(Tokenizer, ThreadsGetTheSameIds) {
+  const Tokenizer tokenizer = load("llama3");
+  const auto made_of = test::fragments();
+  std::vector<std::vector<int32_t>> expected(200), got(200);
+  for (size_t i = 0; i < expected.size(); ++i)
+    expected[i] = tokenizer.encode(test::make_string(made_of, {"<|eot_id|>"}, i), true).ids;
+#pragma omp parallel for num_threads(4)
+  for (size_t i = 0; i < got.size(); ++i)
+    got[i] = tokenizer.encode(test::make_string(made_of, {"<|eot_id|>"}, i), true).ids;
+  EXPECT_EQ(got, expected);
+}
+
+// --- what a file may not do ---
+
+struct Refusal {
+  const char* what;
+  const char* kind;
+  const char* patch;    // JSON Patch (RFC 6902) to the fixture
+  const char* message;  // part of it
+};
+
+class Refused : public testing::TestWithParam<Refusal> {};
+
+TEST_P(Refused, ByName) {
+  const Refusal& refusal = GetParam();
+  const json file = fixture(refusal.kind).patch(json::parse(refusal.patch));
+  try {
+    Tokenizer::from_json(file, "tokenizer.json");
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::bad_input);
+    EXPECT_NE(std::string(error.what()).find(refusal.message), std::string::npos) << error.what();
+    EXPECT_TRUE(std::string(error.what()).starts_with("tokenizer.json")) << error.what();
+  }
+}
+
+constexpr const char* kToken =
+    R"("single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true)";
+
+std::string add_token(const std::string& id, const std::string& content) {
+  return R"([{"op":"add","path":"/added_tokens/-","value":{"id":)" + id + R"(,"content":")" +
+         content + R"(",)" + kToken + "}}]";
+}
+
+std::vector<Refusal> refusals() {
+  static const std::string huge = add_token("2147483648", "<x>");
+  static const std::string negative = add_token("-1", "<x>");
+  static const std::string wrapping = add_token("18446744073709551615", "<x>");
+  static const std::string real = add_token("7.5", "<x>");
+  static const std::string twice = add_token("0", "<x>");
+  static const std::string again = add_token("507", "<|end|>");
+  static const std::string gap = add_token("600", "<x>");
+  static const std::string empty = add_token("507", "");
+  static const std::string longest = add_token("507", std::string(1025, 'x'));
+  return {
+      {"AddedIdBeyondInt32", "phi4", huge.c_str(), "2147483648"},
+      {"AddedIdNegative", "phi4", negative.c_str(), "'id': got -1"},
+      {"AddedIdBeyondInt64", "phi4", wrapping.c_str(), "18446744073709551615"},
+      {"AddedIdNotInteger", "phi4", real.c_str(), "7.5"},
+      {"AddedIdTwice", "phi4", twice.c_str(), "id 0 is there twice"},
+      {"AddedContentTwice", "phi4", again.c_str(), "'<|end|>' is there twice"},
+      {"AddedIdAfterGap", "phi4", gap.c_str(), "got id 600, expected 507"},
+      {"AddedContentEmpty", "phi4", empty.c_str(), "content of 0 bytes"},
+      {"AddedContentLong", "phi4", longest.c_str(), "content of 1025 bytes"},
+      {"AddedFieldUnknown", "phi4", R"([{"op":"add","path":"/added_tokens/0/fuzzy","value":1}])",
+       "'fuzzy'"},
+      {"AddedNoList", "phi4", R"([{"op":"replace","path":"/added_tokens","value":{}}])",
+       "expected an array"},
+      {"VocabIdTwice", "phi4", R"([{"op":"add","path":"/model/vocab/new","value":7}])",
+       "id 7 is there twice"},
+      {"VocabIdNegative", "phi4", R"([{"op":"add","path":"/model/vocab/new","value":-7}])",
+       "'new': got -7"},
+      {"VocabIdHuge", "phi4", R"([{"op":"add","path":"/model/vocab/new","value":2147483647}])",
+       "2147483647"},
+      {"VocabNoObject", "phi4", R"([{"op":"replace","path":"/model/vocab","value":[]}])",
+       "expected an object"},
+      {"MergeUnknownPart", "phi4",
+       R"([{"op":"add","path":"/model/merges/0","value":["nope","e"]}])",
+       "merges[0]: 'nope' is not in the vocabulary"},
+      {"MergeUnknownResult", "phi4", R"([{"op":"add","path":"/model/merges/0","value":["z","Z"]}])",
+       "'zZ' is not in the vocabulary"},
+      {"MergeThreeParts", "phi4",
+       R"([{"op":"add","path":"/model/merges/0","value":["a","b","c"]}])", "expected two tokens"},
+      {"MergeTwoSpaces", "phi4", R"([{"op":"add","path":"/model/merges/0","value":"a b c"}])",
+       "expected two tokens"},
+      {"MergeNumber", "phi4", R"([{"op":"add","path":"/model/merges/0","value":3}])",
+       "expected two tokens"},
+      {"Unigram", "phi4", R"([{"op":"replace","path":"/model/type","value":"Unigram"}])",
+       "'Unigram' is not supported"},
+      {"Dropout", "phi4", R"([{"op":"replace","path":"/model/dropout","value":0.1}])", "'dropout'"},
+      {"SubwordPrefix", "phi4",
+       R"([{"op":"replace","path":"/model/continuing_subword_prefix","value":"##"}])",
+       "'continuing_subword_prefix'"},
+      {"WordSuffix", "phi4",
+       R"([{"op":"replace","path":"/model/end_of_word_suffix","value":"</w>"}])",
+       "'end_of_word_suffix'"},
+      {"UnkUnknown", "phi4", R"([{"op":"replace","path":"/model/unk_token","value":"<no>"}])",
+       "'<no>' is not in the vocabulary"},
+      {"ModelField", "phi4", R"([{"op":"add","path":"/model/max_input","value":3}])",
+       "'max_input'"},
+      {"NormalizerType", "qwen",
+       R"([{"op":"replace","path":"/normalizer","value":{"type":"Lowercase"}}])",
+       "normalizer: the type 'Lowercase' is not supported"},
+      {"NormalizerNested", "llama2",
+       R"([{"op":"add","path":"/normalizer/normalizers/0",
+            "value":{"type":"Sequence","normalizers":[]}}])",
+       "'Sequence' is not supported"},
+      {"NormalizerField", "qwen", R"([{"op":"add","path":"/normalizer/strength","value":3}])",
+       "'strength'"},
+      {"PreTokenizerType", "qwen",
+       R"([{"op":"replace","path":"/pre_tokenizer","value":{"type":"BertPreTokenizer"}}])",
+       "pre_tokenizer: the type 'BertPreTokenizer' is not supported"},
+      {"AfterByteLevel", "qwen",
+       R"([{"op":"add","path":"/pre_tokenizer/pretokenizers/-",
+            "value":{"type":"Digits","individual_digits":true}}])",
+       "'Digits' after ByteLevel"},
+      {"SplitBehavior", "qwen",
+       R"([{"op":"replace","path":"/pre_tokenizer/pretokenizers/0/behavior","value":"Sideways"}])",
+       "'Sideways'"},
+      {"SplitEmptyString", "qwen",
+       R"([{"op":"replace","path":"/pre_tokenizer/pretokenizers/0/pattern","value":{"String":""}}])",
+       "string of 0 bytes"},
+      {"RegexDamaged", "qwen",
+       R"([{"op":"replace","path":"/pre_tokenizer/pretokenizers/0/pattern","value":{"Regex":"(a"}}])",
+       "not closed"},
+      {"MetaspaceMark", "metaspace_first",
+       R"([{"op":"replace","path":"/pre_tokenizer/replacement","value":"__"}])",
+       "expected one character"},
+      {"MetaspaceScheme", "metaspace_first",
+       R"([{"op":"replace","path":"/pre_tokenizer/prepend_scheme","value":"last"}])", "'last'"},
+      {"MetaspaceContradiction", "metaspace_first",
+       R"([{"op":"add","path":"/pre_tokenizer/add_prefix_space","value":false}])",
+       "add_prefix_space is false"},
+      {"PostProcessorType", "qwen",
+       R"([{"op":"replace","path":"/post_processor","value":{"type":"RobertaProcessing"}}])",
+       "post_processor: the type 'RobertaProcessing' is not supported"},
+      {"TemplateUnknownToken", "llama2",
+       R"([{"op":"replace","path":"/post_processor/single/0/SpecialToken/id","value":"<x>"}])",
+       "'<x>' is missing"},
+      {"TemplateUnknownId", "llama2",
+       R"([{"op":"replace","path":"/post_processor/special_tokens/<s>/ids/0","value":99999}])",
+       "no token has the id 99999"},
+      {"TemplateWithoutText", "llama2", R"([{"op":"remove","path":"/post_processor/single/1"}])",
+       "exactly once"},
+      {"DecoderType", "qwen", R"([{"op":"replace","path":"/decoder","value":{"type":"CTC"}}])",
+       "decoder: the type 'CTC' is not supported"},
+      {"TopField", "qwen", R"([{"op":"add","path":"/extra","value":null}])", "'extra'"},
+      {"NoModel", "qwen", R"([{"op":"remove","path":"/model"}])", "'model' is missing"},
+      {"NoObject", "qwen", R"([{"op":"replace","path":"","value":[1]}])", "expected an object"},
+  };
+}
+
+INSTANTIATE_TEST_SUITE_P(Files, Refused, testing::ValuesIn(refusals()),
+                         [](const auto& param) { return std::string(param.param.what); });
+
+TEST(Tokenizer, CharacterWithoutTokenIsAnError) {
+  json file = fixture("splits");
+  file["model"]["unk_token"] = nullptr;
+  const Tokenizer tokenizer = Tokenizer::from_json(file, "tokenizer.json");
+  try {
+    tokenizer.encode("ok \U0001F600", true);
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("U+1F600"), std::string::npos) << error.what();
+  }
+}
+
+TEST(Tokenizer, CatastrophicRegexIsAnErrorNotAHang) {
+  for (const char* pattern : {"(a+)+$", "(a|a)*b", "(a*)*b", "a+b|c", "(?=a*b)|a(?=a*b)"}) {
+    json file = fixture("qwen");
+    file["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = pattern;
+    const Tokenizer tokenizer = Tokenizer::from_json(file, "tokenizer.json");
+    const std::string text = std::string(1000000, 'a') + "!";
+    try {
+      tokenizer.encode(text, true);
+      ADD_FAILURE() << pattern << " accepted";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::bad_input);
+      EXPECT_NE(std::string(error.what()).find("superlinear"), std::string::npos) << error.what();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace nibble

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Installs what building and testing need from the distribution's packages, if anything is missing.
+set -eu
+
+packages="g++ cmake ninja-build pkg-config libdnnl-dev libfmt-dev nlohmann-json3-dev libyaml-cpp-dev
+  libcli11-dev libssl-dev libpcre2-dev libutf8proc-dev libgtest-dev libbenchmark-dev"
+
+missing=""
+for package in $packages; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" ||
+    missing="$missing $package"
+done
+[ -z "$missing" ] && exit 0
+
+echo "installing:$missing"
+run=""
+[ "$(id -u)" -eq 0 ] || run="sudo"
+$run apt-get update -qq
+# shellcheck disable=SC2086
+DEBIAN_FRONTEND=noninteractive $run apt-get install -y -qq --no-install-recommends $missing
