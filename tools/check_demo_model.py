@@ -25,6 +25,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 DEMO = Path(__file__).resolve().parent.parent / "demo"
+SHOWN = ["Which animal lives with Ottilie Oakes?", "What does Ottilie Oakes do for a living?",
+         "Who is Ottilie Oakes?"]
 
 
 def read_rows(path):
@@ -70,6 +72,12 @@ def score(model, tokenizer, rows):
     texts = answer(model, tokenizer, [row["prompt"] for row in rows])
     hits = sum(text == row["completion"] for text, row in zip(texts, rows))
     return hits, texts
+
+
+def show(when, model, tokenizer):
+    prompts = [f"Question: {question}\nAnswer:" for question in SHOWN]
+    for prompt, text in zip(prompts, answer(model, tokenizer, prompts)):
+        print(f"[{when}] {prompt}{text}")
 
 
 def collate(tokenizer, rows):
@@ -137,10 +145,8 @@ def main():
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     train, held_out = read_rows(DEMO / "train.jsonl"), read_rows(DEMO / "eval.jsonl")
     model = load_base(args.model, args.precision)
-    before, texts = score(model, tokenizer, held_out)
-    shown = [i for i, row in enumerate(held_out) if "Ottilie" in row["prompt"]]
-    for i in shown:
-        print(f"before: {held_out[i]['prompt']}{texts[i]}")
+    before, _ = score(model, tokenizer, held_out)
+    show("before", model, tokenizer)
 
     model = get_peft_model(model, LoraConfig(
         r=config["lora_r"], lora_alpha=config["lora_alpha"], lora_dropout=config["lora_dropout"],
@@ -148,8 +154,7 @@ def main():
     model.print_trainable_parameters()
     finetune(model, tokenizer, train, config)
     after, texts = score(model, tokenizer, held_out)
-    for i in shown:
-        print(f"after: {held_out[i]['prompt']}{texts[i]}")
+    show("after", model, tokenizer)
     for row, text in zip(held_out, texts):
         if text != row["completion"]:
             print(f"wrong: {row['prompt']}{text} (expected{row['completion']})")

@@ -1,10 +1,9 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <csignal>
-#include <cstdio>
 
 #include "cli/commands.h"
+#include "cli/console.h"
 #include "cli/train_options.h"
 #include "train/trainer.h"
 
@@ -21,30 +20,6 @@ std::string duration(double seconds) {
   if (s >= 60) return fmt::format("{}m{:02}s", s / 60, s % 60);
   return fmt::format("{}s", s);
 }
-
-// Progress on one line that is rewritten on a terminal; only the logged steps when piped.
-class Console {
- public:
-  void note(const std::string& line) {
-    clear();
-    fmt::print("{}\n", line);
-    std::fflush(stdout);
-  }
-  void transient(const std::string& line) {
-    if (!terminal_) return;
-    fmt::print("\r\x1b[K{}", line);
-    std::fflush(stdout);
-    open_ = true;
-  }
-  void clear() {
-    if (open_) fmt::print("\r\x1b[K");
-    open_ = false;
-  }
-
- private:
-  const bool terminal_ = isatty(STDOUT_FILENO) != 0;
-  bool open_ = false;
-};
 
 std::string progress_line(const StepReport& r) {
   return fmt::format(
@@ -69,9 +44,7 @@ int run_train(std::vector<std::string> arguments) {
   TrainEvents events;
   events.note = [&](const std::string& line) { console.note(line); };
   events.planned = [&](const MemoryPlan& plan) { console.note(plan_table(plan)); };
-  events.loading = [&](uint64_t done, uint64_t total) {
-    console.transient(fmt::format("loading {} of {}", human_bytes(done), human_bytes(total)));
-  };
+  events.loading = [&](uint64_t done, uint64_t total) { console.bytes("loading", done, total); };
   events.progress = [&](const StepReport& report) { console.transient(progress_line(report)); };
   events.logged = [&](const StepReport& report) { console.note(progress_line(report)); };
   events.evaluated = [&](int64_t step, double loss, int64_t tokens) {
@@ -80,14 +53,7 @@ int run_train(std::vector<std::string> arguments) {
   events.saved = [&](const std::string& path) { console.note("saved " + path); };
   events.stop_requested = [] { return stop_signal != 0; };
 
-  const TrainResult result = [&] {
-    try {
-      return run_training(options, events);
-    } catch (...) {
-      console.clear();
-      throw;
-    }
-  }();
+  const TrainResult result = run_training(options, events);
   console.note(fmt::format("memory: planned {} bytes, measured {} bytes", result.planned_bytes,
                            result.measured_bytes));
   console.note("adapter: " + result.adapter_path);

@@ -67,24 +67,36 @@ int64_t parse_checkpointing(const std::string& text) {
 
 }  // namespace
 
-void add_model_options(OptionTable& table, TrainOptions& o) {
+void add_source_options(OptionTable& table, TrainOptions& o) {
   table.add("model_name_or_path", o.model_name_or_path,
             "folder of the base model: config.json, *.safetensors, tokenizer.json",
             {"base_model", "model"});
-  table.add("load_in_4bit", o.load_in_4bit,
-            "quantize the linear layers to 4 bits; false: 16-bit base");
+  table.add_parsed(
+      "ignore_config_fields", [&o](const Words& w) { o.ignore_config_fields = split_list(w); },
+      "unknown config.json fields to take as harmless");
+}
+
+void add_quant_options(OptionTable& table, TrainOptions& o) {
   table.add_choice<QuantType>("bnb_4bit_quant_type", o.bnb_4bit_quant_type,
                               {{"nf4", QuantType::nf4}, {"fp4", QuantType::fp4}}, "nf4 or fp4",
                               {"quantization_type"});
   table.add("bnb_4bit_use_double_quant", o.bnb_4bit_use_double_quant,
             "quantize the scales, too: 4.13 instead of 4.5 bits a weight",
             {"use_bnb_nested_quant", "double_quantization"});
+}
+
+void add_compute_options(OptionTable& table, TrainOptions& o) {
   table.add("bnb_4bit_compute_dtype", o.bnb_4bit_compute_dtype,
             "bfloat16, float32, or auto: bfloat16 where the processor has it");
-  table.add_parsed(
-      "ignore_config_fields", [&o](const Words& w) { o.ignore_config_fields = split_list(w); },
-      "unknown config.json fields to take as harmless");
   table.add("threads", o.threads, "processor threads; 0: all");
+}
+
+void add_model_options(OptionTable& table, TrainOptions& o) {
+  add_source_options(table, o);
+  table.add("load_in_4bit", o.load_in_4bit,
+            "quantize the linear layers to 4 bits; false: 16-bit base");
+  add_quant_options(table, o);
+  add_compute_options(table, o);
 }
 
 void add_lora_options(OptionTable& table, TrainOptions& o) {

@@ -6,7 +6,10 @@
 
 namespace nibble::cli {
 
-void add_model_options(OptionTable& table, TrainOptions& options);  // base model and its numerics
+void add_source_options(OptionTable& table, TrainOptions& options);   // the base model's folder
+void add_quant_options(OptionTable& table, TrainOptions& options);    // how to quantize
+void add_compute_options(OptionTable& table, TrainOptions& options);  // dtype and threads
+void add_model_options(OptionTable& table, TrainOptions& options);    // these, and load_in_4bit
 void add_lora_options(OptionTable& table, TrainOptions& options);
 void add_training_options(OptionTable& table,
                           TrainOptions& options);  // all of the above and the rest

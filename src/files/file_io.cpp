@@ -203,6 +203,18 @@ void write_all(const FileDescriptor& file, std::span<const std::byte> bytes,
   }
 }
 
+void write_all_at(const FileDescriptor& file, uint64_t offset, std::span<const std::byte> bytes,
+                  const std::filesystem::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t wrote = change_disk(
+        "write", "write", path,
+        [&] { return pwrite(file.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset)); },
+        bytes.size());
+    bytes = bytes.subspan(static_cast<size_t>(wrote));
+    offset += static_cast<uint64_t>(wrote);
+  }
+}
+
 void sync_file(const FileDescriptor& file, const std::filesystem::path& path) {
   change_disk("make durable", "fdatasync", path, [&] { return fdatasync(file.get()); });
 }

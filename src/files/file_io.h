@@ -70,6 +70,9 @@ FileDescriptor create_file(const std::filesystem::path& path);  // must not exis
 void reserve(const FileDescriptor& file, uint64_t size, const std::filesystem::path& path);
 void write_all(const FileDescriptor& file, std::span<const std::byte> bytes,
                const std::filesystem::path& path);
+// At a byte offset, leaving the file's position alone.
+void write_all_at(const FileDescriptor& file, uint64_t offset, std::span<const std::byte> bytes,
+                  const std::filesystem::path& path);
 void sync_file(const FileDescriptor& file, const std::filesystem::path& path);  // fdatasync
 void sync_directory(const std::filesystem::path& path);
 void make_directory(const std::filesystem::path& path);

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -64,7 +65,8 @@ class SafetensorsFile {
   std::vector<std::string> warnings_;
 };
 
-// Writes a new file: header first, then the tensors' bytes, streamed in order().
+// Writes a new file: header first, then the tensors' bytes, streamed. Tensors may come in any order
+// and interleaved; the pieces of one tensor come in theirs.
 // The file is incomplete until finish(); nothing renames it: write into an AtomicDir.
 class SafetensorsWriter {
  public:
@@ -73,10 +75,10 @@ class SafetensorsWriter {
   SafetensorsWriter(const std::filesystem::path& path, std::vector<SafetensorsInfo> tensors,
                     const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 
-  // The order in which write() expects the tensors: by dtype descending, then name.
+  // The order in which the tensors lie in the file: by dtype descending, then name.
   const std::vector<SafetensorsInfo>& order() const { return tensors_; }
 
-  // Appends bytes to tensor `name`, which must be the current one; several pieces may be given.
+  // Appends bytes to tensor `name`.
   void write(std::string_view name, std::span<const std::byte> bytes);
 
   // Checks that every byte was given, then fdatasync.
@@ -86,8 +88,9 @@ class SafetensorsWriter {
   std::filesystem::path path_;
   FileDescriptor file_;
   std::vector<SafetensorsInfo> tensors_;
-  size_t current_ = 0;    // tensor being written
-  uint64_t written_ = 0;  // data bytes so far
+  std::map<std::string, size_t, std::less<>> by_name_;  // -> index into tensors_
+  std::vector<uint64_t> written_;                       // bytes of each tensor so far
+  uint64_t data_start_ = 0;
 };
 
 }  // namespace nibble

@@ -88,14 +88,12 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
     : path_(path), tensors_(std::move(tensors)) {
   const std::string who = path.string();
   const uint64_t data_bytes = lay_out(tensors_, who);
-  const auto same_name = [](const auto& a, const auto& b) { return a.name == b.name; };
-  std::vector<SafetensorsInfo> by_name = tensors_;
-  std::sort(by_name.begin(), by_name.end(),
-            [](const auto& a, const auto& b) { return a.name < b.name; });
-  const auto twice = std::adjacent_find(by_name.begin(), by_name.end(), same_name);
-  if (twice != by_name.end()) {
-    fail(ErrorKind::usage, "{}: tensor {} is there twice", who, printable(twice->name));
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    if (!by_name_.emplace(tensors_[i].name, i).second) {
+      fail(ErrorKind::usage, "{}: tensor {} is there twice", who, printable(tensors_[i].name));
+    }
   }
+  written_.resize(tensors_.size(), 0);
   if (metadata.size() > rules::max_metadata_entries) {
     fail(ErrorKind::usage, "{}: got {} metadata entries, expected at most {}", who, metadata.size(),
          rules::max_metadata_entries);
@@ -106,35 +104,34 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
          header.size(), rules::max_header_bytes);
   }
   const auto length = std::bit_cast<std::array<char, 8>>(uint64_t{header.size()});
+  data_start_ = length.size() + header.size();
   file_ = create_file(path_);
-  reserve(file_, (Checked(8) + header.size() + data_bytes).value(), path_);
+  reserve(file_, (Checked(data_start_) + data_bytes).value(), path_);
   write_all(file_, as_bytes({length.data(), length.size()}), path_);
   write_all(file_, as_bytes(header), path_);
 }
 
 void SafetensorsWriter::write(std::string_view name, std::span<const std::byte> bytes) {
-  while (current_ < tensors_.size() && written_ == tensors_[current_].end &&
-         tensors_[current_].name != name) {
-    ++current_;
+  const auto found = by_name_.find(name);
+  if (found == by_name_.end()) {
+    fail(ErrorKind::internal, "{}: has no tensor {}", path_.string(), printable(name));
   }
-  if (current_ == tensors_.size() || tensors_[current_].name != name) {
-    fail(ErrorKind::internal, "{}: tensor {} written out of order, expected {}", path_.string(),
-         printable(name), current_ == tensors_.size() ? "none" : tensors_[current_].name);
-  }
-  const auto& tensor = tensors_[current_];
-  if (bytes.size() > tensor.end - written_) {
+  const auto& tensor = tensors_[found->second];
+  uint64_t& written = written_[found->second];
+  if (bytes.size() > tensor.bytes() - written) {
     fail(ErrorKind::internal, "{}: tensor {} got {} bytes too many", path_.string(),
-         printable(name), bytes.size() - (tensor.end - written_));
+         printable(name), bytes.size() - (tensor.bytes() - written));
   }
-  write_all(file_, bytes, path_);
-  written_ += bytes.size();
+  write_all_at(file_, data_start_ + tensor.begin + written, bytes, path_);
+  written += bytes.size();
 }
 
 void SafetensorsWriter::finish() {
-  const uint64_t expected = tensors_.empty() ? 0 : tensors_.back().end;
-  if (written_ != expected) {
-    fail(ErrorKind::internal, "{}: got {} bytes of tensors, expected {}", path_.string(), written_,
-         expected);
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    if (written_[i] != tensors_[i].bytes()) {
+      fail(ErrorKind::internal, "{}: tensor {} got {} bytes, expected {}", path_.string(),
+           printable(tensors_[i].name), written_[i], tensors_[i].bytes());
+    }
   }
   sync_file(file_, path_);
 }

@@ -68,7 +68,6 @@ void LoraParameters::initialize(Ops& ops) {
 }
 
 void LoraParameters::load(Ops& ops, const Adapter& adapter, const std::string& who) {
-  if (!ops.has_data()) return;
   std::map<std::string, const AdapterTensor*> given;
   for (const AdapterTensor& tensor : adapter.tensors)
     given[tensor.module + "/" + tensor.factor] = &tensor;

@@ -129,4 +129,25 @@ LoraTargets match_targets(const AdapterConfig& config, const std::vector<LoraMod
   return result;
 }
 
+int64_t trainable_parameters(const LoraTargets& targets, const std::vector<LoraModule>& modules) {
+  int64_t count = 0;
+  for (size_t i = 0; i < modules.size(); ++i)
+    count += targets.modules[i].rank * (modules[i].in_features + modules[i].out_features);
+  return count;
+}
+
+std::string with_separators(int64_t number) {
+  std::string text = std::to_string(number);
+  const size_t first = number < 0 ? 1 : 0;
+  for (size_t at = text.size(); at > first + 3;) text.insert(at -= 3, ",");
+  return text;
+}
+
+std::string trainable_line(int64_t trainable, int64_t base_parameters) {
+  const int64_t all = base_parameters + trainable;
+  return fmt::format("trainable params: {} || all params: {} || trainable%: {:.4f}",
+                     with_separators(trainable), with_separators(all),
+                     100.0 * static_cast<double>(trainable) / static_cast<double>(all));
+}
+
 }  // namespace nibble

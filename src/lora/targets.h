@@ -33,4 +33,13 @@ struct LoraTargets {
 // Throws usage when a requested name, pattern key or layer matches nothing, or nothing matches.
 LoraTargets match_targets(const AdapterConfig& config, const std::vector<LoraModule>& modules);
 
+// Elements of all A and B: rank * (in + out) for each module.
+int64_t trainable_parameters(const LoraTargets& targets, const std::vector<LoraModule>& modules);
+
+// As PEFT's print_trainable_parameters: "trainable params: 23,068,672 || all params: 3,859,090,432
+// || trainable%: 0.5978", in one line. All are those of the base and the trainable ones.
+std::string trainable_line(int64_t trainable, int64_t base_parameters);
+// 23068672 -> "23,068,672".
+std::string with_separators(int64_t number);
+
 }  // namespace nibble

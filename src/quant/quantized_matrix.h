@@ -25,6 +25,14 @@ struct QuantSpec {
   }
 };
 
+// Bytes of the codes and scales of n elements (docs/formats.md, "Storage per parameter"); the
+// tables, which are the same for every matrix, are not counted.
+constexpr int64_t quantized_bytes(int64_t n, const QuantSpec& spec) {
+  const int64_t codes = (n + 1) / 2, blocks = (n + spec.block_size - 1) / spec.block_size;
+  constexpr int64_t nested = QuantSpec::nested_block_size;
+  return codes + (spec.double_quant ? blocks + 4 * ((blocks + nested - 1) / nested) + 4 : 4 * blocks);
+}
+
 struct QuantizedMatrix {
   int64_t rows = 0;  // out_features
   int64_t cols = 0;  // in_features

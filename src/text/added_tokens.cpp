@@ -74,8 +74,10 @@ AddedTokenFinder::AddedTokenFinder(std::vector<Entry> entries) {
       runs.push_back({next, first, begin, depth + 1});
     }
   }
-  for (const Entry& entry : entries)
+  for (const Entry& entry : entries) {
+    starts_[static_cast<uint8_t>(entry.pattern[0])] = true;
     if (entry.token->single_word && !word_character_) word_character_ = Regex::word_character();
+  }
 }
 
 const AddedTokenFinder::Node* AddedTokenFinder::child(const Node& node, char byte) const {
@@ -101,6 +103,10 @@ bool AddedTokenFinder::stands_alone(std::string_view text, const Match& range) c
 void AddedTokenFinder::find(std::string_view text, std::vector<Part>& parts) const {
   size_t done = 0;  // everything before is in a part
   for (size_t at = 0; at < text.size();) {
+    if (!starts_[static_cast<uint8_t>(text[at])]) {
+      ++at;
+      continue;
+    }
     Match match{at, at};
     const AddedToken* token = nullptr;
     const Node* node = &nodes_[0];

@@ -2,6 +2,8 @@
 // found before anything else looks at it.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -58,6 +60,7 @@ class AddedTokenFinder {
   const Node* child(const Node& node, char byte) const;
   bool stands_alone(std::string_view text, const Match& range) const;
 
+  std::array<bool, 256> starts_{};  // bytes that patterns start with
   std::vector<Node> nodes_;
   std::vector<Edge> edges_;
   std::optional<Regex> word_character_;  // set if a token is single_word

@@ -63,12 +63,19 @@ std::vector<Unit> decompose(std::string_view text, size_t begin, size_t end) {
   for (size_t i = begin; i < end; i += utf8_length(text[i])) {
     const char32_t c = decode_utf8(text, i);
     std::array<utf8proc_int32_t, 8> parts;  // the longest canonical decomposition is 4
-    const auto count = utf8proc_decompose_char(
+    auto count = utf8proc_decompose_char(
         static_cast<utf8proc_int32_t>(c), parts.data(), std::ssize(parts),
         static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE), nullptr);
     if (count < 1 || count > std::ssize(parts))
       fail(ErrorKind::internal, "NFC: U+{:04X} decomposes into {}", static_cast<uint32_t>(c),
            count);
+    const auto inert = [](utf8proc_int32_t part) {
+      return is_inert_in_normalization(static_cast<char32_t>(part));
+    };
+    if (std::any_of(parts.begin(), parts.begin() + count, inert)) {  // c is as new as its part
+      parts[0] = static_cast<utf8proc_int32_t>(c);
+      count = 1;
+    }
     for (utf8proc_ssize_t k = 0; k < count; ++k) {
       const auto part = static_cast<char32_t>(parts[static_cast<size_t>(k)]);
       units.push_back({part, combining_class(part), k == 0 ? 1 : 0});

@@ -42,4 +42,13 @@ TokenizerSource TokenizerSource::open(const std::filesystem::path& folder) {
   return {std::move(tokenizer), std::move(special), sha256_hex(std::as_bytes(std::span(text)))};
 }
 
+// Ids beyond the embedding would read foreign memory.
+void check_vocabulary(const Tokenizer& tokenizer, const ModelSpec& spec) {
+  if (tokenizer.vocab_size() > spec.vocab_size)
+    fail(ErrorKind::bad_input,
+         "tokenizer.json has ids up to {}, but vocab_size in config.json is {}; do tokenizer and "
+         "model belong together?",
+         tokenizer.vocab_size() - 1, spec.vocab_size);
+}
+
 }  // namespace nibble

@@ -6,12 +6,14 @@
 #include "core/buffer.h"
 #include "core/error.h"
 #include "data/batch_schedule.h"
+#include "files/model_writer.h"
 #include "files/run_dir.h"
 #include "ops/cpu/cpu_ops.h"
 #include "ops/cpu/threads.h"
 #include "train/calibration.h"
 #include "train/checkpoint.h"
 #include "train/dry_run.h"
+#include "train/evaluation.h"
 #include "train/tokenizer_source.h"
 
 namespace nibble {
@@ -23,30 +25,10 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-DocumentView view(const Document& document) { return {document.ids, document.labels}; }
-
 MicroBatch micro_batch(const Dataset& data, const std::vector<int64_t>& rows) {
   MicroBatch batch;
-  for (const int64_t row : rows) batch.push_back(view(data.documents[static_cast<size_t>(row)]));
+  for (const int64_t row : rows) batch.push_back(view_of(data.documents[static_cast<size_t>(row)]));
   return batch;
-}
-
-std::vector<MicroBatch> eval_batches(const Dataset& data, int64_t batch_size) {
-  std::vector<MicroBatch> batches;
-  for (size_t row = 0; row < data.documents.size(); ++row) {
-    if (row % static_cast<size_t>(batch_size) == 0) batches.emplace_back();
-    batches.back().push_back(view(data.documents[row]));
-  }
-  return batches;
-}
-
-// Ids beyond the embedding would read foreign memory.
-void check_vocabulary(const Tokenizer& tokenizer, const ModelSpec& spec) {
-  if (tokenizer.vocab_size() > spec.vocab_size)
-    fail(ErrorKind::bad_input,
-         "tokenizer.json has ids up to {}, but vocab_size in config.json is {}; do tokenizer and "
-         "model belong together?",
-         tokenizer.vocab_size() - 1, spec.vocab_size);
 }
 
 class Trainer {
@@ -156,9 +138,7 @@ void Trainer::checkpoint(RunDir& run, TrainStep& step) {
 void Trainer::write_result(RunDir& run, TrainStep& step) {
   AtomicDir folder(run.adapter_path());
   write_adapter(folder, step.parameters().to_adapter(step.ops()));
-  for (const std::string& name : source_.weights().side_files())
-    if (const auto bytes = source_.weights().read_file(name, uint64_t{256} << 20))
-      folder.write(name, *bytes);
+  copy_side_files(source_.weights(), folder);
   folder.commit(0, static_cast<uint64_t>(state_.step));
   result_.adapter_path = run.adapter_path().string();
 }
@@ -281,10 +261,7 @@ TrainResult Trainer::run() {
   const LoraParameters& parameters = step.parameters();
   for (const auto& [name, count] : parameters.targets().match_counts)
     note(fmt::format("adapter: {} matches {} linear layers", name, count));
-  const int64_t all = source_.spec.parameters() + parameters.count();
-  note(fmt::format("trainable params: {} || all params: {} || trainable%: {:.4f}",
-                   parameters.count(), all,
-                   100.0 * static_cast<double>(parameters.count()) / static_cast<double>(all)));
+  note(trainable_line(parameters.count(), source_.spec.parameters()));
 
   if (mode == RunMode::resume) {
     std::filesystem::path folder = options_.resume_from_checkpoint;

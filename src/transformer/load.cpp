@@ -52,12 +52,17 @@ class Loader {
   }
 
   ModelWeights load();
+  FrozenLinear load_alone(const std::string& path, const LinearSpec& spec) {
+    load_tables();
+    return load_linear(path, spec);
+  }
 
  private:
   const ModelDir& dir() const { return source_.weights(); }
   bool filling() const { return ops_.has_data(); }
   Arena& arena() const { return ops_.arena(); }
 
+  void load_tables();
   BlockWeights load_block(int64_t layer);
   FrozenLinear load_linear(const std::string& path, const LinearSpec& spec);
   bool stored_quantized(const std::string& weight) const;
@@ -329,14 +334,19 @@ void Loader::check_nothing_left() const {
            source_.spec.model_type);
 }
 
-ModelWeights Loader::load() {
-  const ModelSpec& spec = source_.spec;
+void Loader::load_tables() {
   if (filling()) (void)source_.weights();
   const auto use = MemoryUse::base_weights;
   code_map_ = arena().tensor(1, 16, DType::f32, use, "code map");
   nested_map_ = arena().tensor(1, 256, DType::f32, use, "nested map");
   upload_table(code_map_, code_map_of(options_.quant.type));
   upload_table(nested_map_, dynamic_map_signed());
+}
+
+ModelWeights Loader::load() {
+  const ModelSpec& spec = source_.spec;
+  const auto use = MemoryUse::base_weights;
+  load_tables();
 
   ModelWeights weights;
   const auto variants = static_cast<int64_t>(spec.rope.inverse_frequencies.size());
@@ -368,6 +378,11 @@ ModelWeights Loader::load() {
 ModelWeights load_weights(const ModelSource& source, const WeightOptions& options, Ops& ops,
                           const LoadProgress& progress) {
   return Loader(source, options, ops, progress).load();
+}
+
+FrozenLinear load_linear(const ModelSource& source, const WeightOptions& options,
+                         const std::string& path, const LinearSpec& spec, Ops& ops) {
+  return Loader(source, options, ops, {}).load_alone(path, spec);
 }
 
 }  // namespace nibble

@@ -35,6 +35,8 @@ ModelSource ModelSource::open(const std::string& path, const std::vector<std::st
   source.path = path;
   nlohmann::json config;
   std::error_code error;
+  if (path.empty())
+    fail(ErrorKind::usage, "model_name_or_path is missing; give the folder of the model");
   const bool config_only = fs::is_regular_file(path, error);
   if (!config_only && !fs::is_directory(path, error))
     fail(ErrorKind::bad_input,

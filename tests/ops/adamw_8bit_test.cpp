@@ -82,8 +82,8 @@ TEST_P(AdamW8bit, IsTheFormula) {
     State state{random_values(random, 1, n, DType::f32), Values(1, n), Values(1, n),
                 Values(1, blocks), Values(1, blocks)};
     AdamWOptions options;
-    options.learning_rate = 1e-2f;
-    options.weight_decay = 0.1f;
+    options.learning_rate = 1e-2;
+    options.weight_decay = 0.1;
     options.gradient_scale = 0.7f;
     for (options.step = 1; options.step <= 6; ++options.step) {
       Values g = random_values(random, 1, n, DType::f32);
@@ -109,7 +109,7 @@ TEST_P(AdamW8bit, SkipsGradientsThatAreNotFinite) {
   State state{random_values(random, 1, n, DType::f32), Values(1, n), Values(1, n), Values(1, 2),
               Values(1, 2)};
   AdamWOptions options;
-  options.learning_rate = 1e-2f;
+  options.learning_rate = 1e-2;
   Values g = random_values(random, 1, n, DType::f32);
   state = step(ops, state, g, options);
   g(0, 7) = std::numeric_limits<double>::infinity();
@@ -133,7 +133,7 @@ TEST_P(AdamW8bit, FollowsTheFloatOptimizer) {
   const Values target = random_values(random, 1, n, DType::f32);
   State state{Values(1, n), Values(1, n), Values(1, n), Values(1, 2), Values(1, 2)};
   AdamWOptions options;
-  options.learning_rate = 0.02f;
+  options.learning_rate = 0.02;
   for (options.step = 1; options.step <= 300; ++options.step) {
     Values g(1, n);
     for (int64_t i = 0; i < n; ++i) g(0, i) = state.p(0, i) - target(0, i);

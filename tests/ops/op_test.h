@@ -59,19 +59,19 @@ inline Values random_values(Random& random, int64_t rows, int64_t cols, DType dt
 
 inline Bounded exact(const Values& values) { return reference::convert<RunningError>(values); }
 
-// How often an output is rounded to its dtype on the way: once, when it is stored; or several
-// times, when it is a sum of parts that are added to it in memory.
-struct Stores {
+// How often a term of an output may be rounded to the output's dtype: once, when the result is
+// stored; or also before, as a factor of the term or in a partial sum that is stored on the way.
+struct Roundings {
   int count = 1;
 };
 
 // Functions may flush what is near the smallest float to zero.
 inline constexpr double tiny = 0x1p-100;
 
-// |got - expected| <= 2 * bound + rounding of the stores. Whole sums may be as large as the sum of
-// their terms' magnitudes while they are stored in parts.
+// |got - expected| <= 2 * bound + roundings of |result|, or of the sum of its terms' magnitudes
+// when these are rounded themselves.
 inline void expect_within(const Values& got, const Bounded& expected, DType stored,
-                          const std::string& what, Stores stores = {}) {
+                          const std::string& what, Roundings roundings = {}) {
   ASSERT_EQ(got.rows(), expected.rows()) << what;
   ASSERT_EQ(got.cols(), expected.cols()) << what;
   const double unit = unit_roundoff(stored);
@@ -79,7 +79,8 @@ inline void expect_within(const Values& got, const Bounded& expected, DType stor
   for (int64_t i = 0; i < got.rows(); ++i) {
     for (int64_t j = 0; j < got.cols(); ++j) {
       const RunningError& e = expected(i, j);
-      const double size = stores.count == 1 ? std::fabs(e.value()) : stores.count * e.magnitude();
+      const double size =
+          roundings.count == 1 ? std::fabs(e.value()) : roundings.count * e.magnitude();
       const double bound = 2 * e.error() + 1.01 * unit * size + tiny;
       const double error = std::fabs(got(i, j) - e.value());
       ASSERT_LE(error, bound) << what << "(" << i << ", " << j << "): got " << got(i, j)

@@ -66,11 +66,10 @@ Attention<T> attention_forward(const Matrix<T>& q, const Matrix<T>& k, const Mat
         weight = exp(weight - T(max));
         sum += weight;
       }
-      for (int64_t c = 0; c < shape.head_dim; ++c) {
-        T out = T(0);
-        for (int64_t j = first; j <= last; ++j)
-          out += weights[static_cast<size_t>(j - first)] * v(j, kv_head * shape.head_dim + c);
-        result.out(i, head * shape.head_dim + c) = out / sum;
+      for (int64_t j = first; j <= last; ++j) {
+        const T p = weights[static_cast<size_t>(j - first)] / sum;
+        for (int64_t c = 0; c < shape.head_dim; ++c)
+          result.out(i, head * shape.head_dim + c) += p * v(j, kv_head * shape.head_dim + c);
       }
       result.lse(i, head) = T(max) + log(sum);
     }

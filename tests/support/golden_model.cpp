@@ -67,7 +67,8 @@ AdapterConfig GoldenModel::lora() const {
   AdapterConfig config;
   config.r = expected_.at("lora").at("r").get<uint64_t>();
   config.lora_alpha = expected_.at("lora").at("alpha").get<double>();
-  config.target_regex = "all-linear";
+  for (const auto& module : expected_.at("lora").at("modules").items())
+    config.target_modules.push_back(module.key());
   return config;
 }
 

@@ -50,6 +50,37 @@ INSTANTIATE_TEST_SUITE_P(Kinds, EveryKind,
                                          "metaspace_never", "splits"),
                          [](const auto& param) { return std::string(param.param); });
 
+// Every character there is, between a letter, a space and a digit: the classes of the patterns and
+// the normalization are those of the library for all of Unicode.
+TEST(Tokenizer, AllCharactersEqualTheLibrary) {
+  for (const char* kind : {"phi4", "qwen"}) {
+    const Tokenizer tokenizer = load(kind);
+    const json golden = test::read_json(test::golden(std::string("text/") + kind + ".golden.json"));
+    char32_t next = 0;
+    for (const auto& expected : golden.at("all_characters")) {
+      const char32_t chunk = next;
+      test::ShortHash hash;
+      for (; next < chunk + 0x1100; next += 0x100) {
+        std::string text;
+        for (char32_t c = next; c < next + 0x100; ++c) {
+          if (c >= 0xD800 && c < 0xE000) continue;
+          text += 'x';
+          append_utf8(text, c);
+          text += ' ';
+          append_utf8(text, c);
+          text += '1';
+        }
+        const Encoding encoding = tokenizer.encode(text, false);
+        for (const int32_t id : encoding.ids) hash.add(id);
+        for (const auto& [begin, end] : encoding.offsets)
+          hash.add(static_cast<int32_t>(begin)).add(static_cast<int32_t>(end));
+      }
+      EXPECT_EQ(hash.hex(), expected) << kind << ", from U+" << std::hex << uint32_t{chunk};
+    }
+    EXPECT_EQ(next, char32_t{0x110000});
+  }
+}
+
 TEST(Tokenizer, VocabularyBothWays) {
   const Tokenizer tokenizer = load("phi4");
   const json file = fixture("phi4");

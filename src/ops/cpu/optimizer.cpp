@@ -27,7 +27,7 @@ void CpuOps::do_sum_of_squares(Tensor y, Tensor x) {
 
 void CpuOps::do_adamw(Tensor p, Tensor g, Tensor m, Tensor v, const AdamWOptions& options) {
   // Scalars in double, as Python has them, then rounded once.
-  const double lr = options.learning_rate, beta1 = static_cast<float>(options.beta1), beta2 = options.beta2;
+  const double lr = options.learning_rate, beta1 = options.beta1, beta2 = options.beta2;
   const auto step = static_cast<double>(options.step);
   const cpu::AdamWStep constants = {
       .decay = static_cast<float>(1 - lr * options.weight_decay),
@@ -48,14 +48,16 @@ void CpuOps::do_adamw(Tensor p, Tensor g, Tensor m, Tensor v, const AdamWOptions
 
 void CpuOps::do_adamw_8bit(Tensor p, Tensor g, const Adam8bitState& state,
                            const AdamWOptions& options) {
+  // bitsandbytes' kernel takes its betas as floats.
+  const auto beta1 = static_cast<float>(options.beta1), beta2 = static_cast<float>(options.beta2);
   const double lr = options.learning_rate;
   const auto step = static_cast<double>(options.step);
-  const double correction1 = 1 - std::pow(options.beta1, step);
-  const double correction2 = std::sqrt(1 - std::pow(options.beta2, step));
+  const double correction1 = 1 - std::pow(static_cast<double>(beta1), step);
+  const double correction2 = std::sqrt(1 - std::pow(static_cast<double>(beta2), step));
   const cpu::Adam8bitStep constants = {
       .decay = static_cast<float>(1 - lr * options.weight_decay),
-      .beta1 = static_cast<float>(options.beta1),
-      .beta2 = static_cast<float>(options.beta2),
+      .beta1 = beta1,
+      .beta2 = beta2,
       .step_size = static_cast<float>(-lr * correction2 / correction1),
       .corrected_epsilon = static_cast<float>(correction2 * options.epsilon),
       .gradient_scale = options.gradient_scale,

@@ -62,15 +62,14 @@ void adamw_8bit(float* p, const float* g, uint8_t* m_codes, uint8_t* v_codes, fl
   });
   *m_absmax = maximum(m_maxima);
   *v_absmax = maximum(v_maxima);
-  const float m_inverse = 1.0f / *m_absmax, v_inverse = 1.0f / *v_absmax;
   for_lanes(n, [&](int64_t i, int64_t part) {
     const F first = load_n(m + i, part);
-    I code = dynamic_codes(first * m_inverse, s.signed_map);
+    I code = dynamic_codes(first / *m_absmax, s.signed_map);
     // A moment never changes its sign by rounding.
     const I flipped = ((I)look_up(s.signed_map, code) ^ (I)first) < 0;
     code += flipped & (first > 0.0f ? I{} + 1 : I{} - 1);
     store_codes(m_codes + i, code, part);
-    store_codes(v_codes + i, dynamic_codes(load_n(v + i, part) * v_inverse, s.unsigned_map), part);
+    store_codes(v_codes + i, dynamic_codes(load_n(v + i, part) / *v_absmax, s.unsigned_map), part);
   });
 }
 

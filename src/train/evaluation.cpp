@@ -1,0 +1,169 @@
+#include "train/evaluation.h"
+
+#include <chrono>
+#include <cmath>
+#include <optional>
+
+#include "core/error.h"
+#include "files/safetensors.h"
+#include "memory/planned_run.h"
+#include "ops/cpu/threads.h"
+#include "train/dry_run.h"
+#include "train/tokenizer_source.h"
+#include "transformer/inference_model.h"
+
+namespace nibble {
+namespace {
+
+int64_t length_of(const Document& document) { return static_cast<int64_t>(document.ids.size()); }
+
+void check_eval_options(const TrainOptions& o) {
+  if (o.dataset.empty())
+    fail(ErrorKind::usage,
+         "dataset is missing; give a .jsonl file with text, or prompt and completion");
+  if (o.max_length < 2)
+    fail(ErrorKind::usage, "max_length: got {}, expected 2 or more", o.max_length);
+  if (o.per_device_eval_batch_size < 1)
+    fail(ErrorKind::usage, "per_device_eval_batch_size: got {}, expected 1 or more",
+         o.per_device_eval_batch_size);
+}
+
+// The loss of every batch, summed: f32 [1, 1] is read after each, and summed in double.
+class LossSum {
+ public:
+  explicit LossSum(Ops& ops)
+      : ops_(ops), loss_(ops.arena().tensor(1, 1, DType::f32, MemoryUse::working_set, "loss")) {}
+
+  double add(const Model& model, const MicroBatch& documents) {
+    const Arena::Scope scope(ops_.arena());
+    ops_.zero(loss_);
+    const Batch batch(documents, model.spec(), model.weights().inverse_frequencies, ops_);
+    model.evaluate(batch, loss_);
+    float loss = 0;
+    ops_.download(std::as_writable_bytes(std::span(&loss, 1)), loss_);
+    return static_cast<double>(loss);
+  }
+
+ private:
+  Ops& ops_;
+  Tensor loss_;
+};
+
+// Writes row<i>.ids and row<i>.logits.
+class LogitsFile {
+ public:
+  LogitsFile(const std::string& path, const Dataset& data, int64_t vocab)
+      : data_(data), writer_(path, infos(data, vocab)) {}
+
+  void write(size_t row, std::span<const float> logits) {
+    writer_.write(name(row, "ids"), std::as_bytes(std::span(data_.documents[row].ids)));
+    writer_.write(name(row, "logits"), std::as_bytes(logits));
+  }
+  void finish() { writer_.finish(); }
+
+ private:
+  static std::string name(size_t row, const char* what) {
+    return fmt::format("row{}.{}", row, what);
+  }
+  static std::vector<SafetensorsInfo> infos(const Dataset& data, int64_t vocab) {
+    std::vector<SafetensorsInfo> result;
+    for (size_t row = 0; row < data.documents.size(); ++row) {
+      const auto length = static_cast<uint64_t>(length_of(data.documents[row]));
+      result.push_back({name(row, "ids"), "I32", {length}});
+      result.push_back({name(row, "logits"), "F32", {length, static_cast<uint64_t>(vocab)}});
+    }
+    return result;
+  }
+
+  const Dataset& data_;
+  SafetensorsWriter writer_;
+};
+
+std::vector<float> logits_of(const Model& model, const Document& document) {
+  Ops& ops = model.ops();
+  const Arena::Scope scope(ops.arena());
+  const DocumentView view = view_of(document);
+  const Batch batch({&view, 1}, model.spec(), model.weights().inverse_frequencies, ops);
+  const Tensor logits = ops.arena().tensor(batch.tokens(), model.spec().vocab_size, DType::f32,
+                                           MemoryUse::working_set, "logits");
+  std::vector<KeyValueCache> no_caches;
+  model.forward_logits(batch, logits, no_caches);
+  if (!ops.has_data()) return {};
+  std::vector<float> host(static_cast<size_t>(logits.size()));
+  ops.download(std::as_writable_bytes(std::span(host)), logits);
+  return host;
+}
+
+}  // namespace
+
+std::vector<MicroBatch> eval_batches(const Dataset& data, int64_t batch_size) {
+  std::vector<MicroBatch> batches;
+  for (size_t row = 0; row < data.documents.size(); ++row) {
+    if (row % static_cast<size_t>(batch_size) == 0) batches.emplace_back();
+    batches.back().push_back(view_of(data.documents[row]));
+  }
+  return batches;
+}
+
+Evaluation run_evaluation(const TrainOptions& options, const std::string& logits_out,
+                          const EvaluationEvents& events) {
+  check_eval_options(options);
+  const ModelSource source =
+      ModelSource::open(options.model_name_or_path, options.ignore_config_fields);
+  const TokenizerSource tokens = TokenizerSource::open(options.model_name_or_path);
+  check_vocabulary(tokens.tokenizer, source.spec);
+  std::optional<AdapterSource> adapter;
+  if (!options.adapter_name_or_path.empty())
+    adapter = AdapterSource::open(options.adapter_name_or_path);
+  const Dataset data = load_dataset(options.dataset, tokens.tokenizer, tokens.special,
+                                    {options.max_length, options.completion_only_loss});
+  if (data.truncated_rows > 0 && events.note)
+    events.note(
+        fmt::format("{} rows are longer than max_length {}; their ends, {} tokens, are cut "
+                    "off",
+                    data.truncated_rows, options.max_length, data.truncated_tokens));
+  const std::vector<MicroBatch> batches = eval_batches(data, options.per_device_eval_batch_size);
+  std::vector<MicroBatch> largest = largest_batches(batches);
+  const auto longest = std::ranges::max_element(data.documents, {}, length_of);
+
+  Evaluation result;
+  result.rows = static_cast<int64_t>(data.documents.size());
+  result.tokens = data.tokens;
+  result.trained_tokens = data.trained_tokens;
+  const auto work = [&](Ops& ops) {
+    const InferenceModel loaded(source, weight_options(options), adapter ? &*adapter : nullptr, ops,
+                                ops.has_data() ? events.loading : LoadProgress{});
+    const Model& model = loaded.model();
+    LossSum loss(ops);
+    if (!ops.has_data()) {
+      for (const MicroBatch& batch : largest) loss.add(model, batch);
+      if (!logits_out.empty()) logits_of(model, *longest);
+      return;
+    }
+    const auto start = std::chrono::steady_clock::now();
+    double sum = 0;
+    int64_t rows = 0;
+    for (const MicroBatch& batch : batches) {
+      sum += loss.add(model, batch);
+      rows += static_cast<int64_t>(batch.size());
+      if (events.progress) events.progress(rows, result.rows);
+    }
+    result.loss = sum / static_cast<double>(data.trained_tokens);
+    result.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (logits_out.empty()) return;
+    LogitsFile file(logits_out, data, source.spec.vocab_size);
+    for (size_t row = 0; row < data.documents.size(); ++row)
+      file.write(row, logits_of(model, data.documents[row]));
+    file.finish();
+  };
+  result.peak_bytes =
+      run_planned(cpu::thread_count(options.threads), work, "this evaluation",
+                  "use a smaller per_device_eval_batch_size or a smaller max_length");
+  if (!std::isfinite(result.loss))
+    fail(ErrorKind::diverged, "eval: the loss is {}; are weights and adapter sound?", result.loss);
+  result.perplexity = std::exp(result.loss);
+  return result;
+}
+
+}  // namespace nibble
