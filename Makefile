@@ -5,7 +5,6 @@
 # make bench   the benchmarks' programs
 
 JOBS ?= $(shell nproc)
-QUESTION = $(shell cat demo/question.txt)
 
 .PHONY: build demo test asan bench dependencies
 

@@ -1,5 +1,6 @@
 #include "train/evaluation.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <optional>

@@ -134,8 +134,8 @@ class Operand {
   }
 
  private:
-  static constexpr unsigned char guard = 0xA5;
-  static constexpr int64_t guard_bytes = 512;  // keeps dense tensors aligned as the arena does
+  static constexpr unsigned char guard = 0xFF;  // NaN in every float, so that reads show, too
+  static constexpr int64_t guard_bytes = 512;   // keeps dense tensors aligned as the arena does
 
   Operand(Ops& ops, const Values* values, int64_t rows, int64_t cols, DType dtype, Layout layout)
       : ops_(ops) {
