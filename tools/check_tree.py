@@ -19,6 +19,7 @@ MAY_INCLUDE = {
     "lora": {"core", "files", "quant", "ops"},
     "transformer": {"core", "files", "quant", "ops", "lora"},
     "memory": {"core", "ops"},
+    "export": {"core", "files", "quant", "ops", "lora", "transformer", "memory"},
     "train": {"core", "files", "text", "data", "quant", "ops", "lora", "transformer", "memory"},
 }
 MAX_LINES = 600

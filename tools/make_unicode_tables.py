@@ -2,7 +2,7 @@
 """Makes src/text/unicode_tables.cpp: how `tokenizers` sees the characters that its Unicode tables
 and those of PCRE2 / utf8proc on Debian 12 disagree on.
 
-    python3 tools/make_unicode_tables.py > src/text/unicode_tables.cpp
+    python3 tools/make_unicode_tables.py | clang-format > src/text/unicode_tables.cpp
 
 Asks the library itself: general categories through its regular expressions, canonical combining
 classes and compositions through its NFC. Needs Python 3.11 (its unicodedata is that of

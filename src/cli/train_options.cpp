@@ -87,7 +87,7 @@ void add_quant_options(OptionTable& table, TrainOptions& o) {
 
 void add_compute_options(OptionTable& table, TrainOptions& o) {
   table.add("bnb_4bit_compute_dtype", o.bnb_4bit_compute_dtype,
-            "bfloat16, float32, or auto: bfloat16 where the processor has it");
+            "bfloat16, float32, or auto: the faster one on this processor");
   table.add("threads", o.threads, "processor threads; 0: all");
 }
 

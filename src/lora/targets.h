@@ -1,5 +1,5 @@
 // Which linear layers get an adapter, of which rank and scaling: PEFT's matching rules
-// (docs/formats.md, "LoRA"), with the loud errors PEFT lacks.
+// (docs/numerics.md, "LoRA"), with the loud errors PEFT lacks.
 #pragma once
 
 #include <cstdint>

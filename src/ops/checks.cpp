@@ -291,6 +291,9 @@ void Ops::attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tenso
   check.shape("dv", dv, v.rows, v.cols);
   check.shape("dout", dout, q.rows, q.cols);
   check.shape("out", out, q.rows, q.cols);
+  check.apart("dq", dq, "dk", dk);
+  check.apart("dq", dq, "dv", dv);
+  check.apart("dk", dk, "dv", dv);
   for (const Tensor& y : {dq, dk, dv}) {
     check.dtype("a gradient", y, q.dtype);
     for (const Tensor& x : {q, k, v, out, dout}) check.apart("a gradient", y, "an input", x);

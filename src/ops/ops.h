@@ -69,7 +69,7 @@ struct AdamWOptions {
   float gradient_scale = 1;  // from clipping
 };
 
-// 8-bit moments in blocks of 256 (Dettmers et al. 2022; docs/formats.md).
+// 8-bit moments in blocks of 256 (Dettmers et al. 2022; docs/numerics.md).
 struct Adam8bitState {
   Tensor m_codes, v_codes;    // u8 [1, n]
   Tensor m_absmax, v_absmax;  // f32 [1, ceil(n/256)]
@@ -165,7 +165,7 @@ class Ops {
   void sum_of_squares(Tensor y, Tensor x);  // y: f32 [1, 1] = sum x^2 (accumulated in double)
   // torch.optim.AdamW's update; g is not changed.
   void adamw(Tensor p, Tensor g, Tensor m, Tensor v, const AdamWOptions& options);
-  // bitsandbytes' 8-bit AdamW (docs/formats.md, "8-bit optimizer").
+  // bitsandbytes' 8-bit AdamW (docs/numerics.md, "Optimizer").
   void adamw_8bit(Tensor p, Tensor g, const Adam8bitState& state, const AdamWOptions& options);
 
  private:

@@ -1,5 +1,5 @@
 // Block-wise 4-bit quantization: the definition, one element and one block at a time. Backends must
-// give the same bits. The formulas are those of bitsandbytes' CUDA kernels (docs/formats.md).
+// give the same bits. The formulas are those of bitsandbytes' CUDA kernels (docs/numerics.md).
 #pragma once
 
 #include <array>

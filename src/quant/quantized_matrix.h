@@ -1,4 +1,4 @@
-// A block-wise 4-bit matrix as bitsandbytes defines it (docs/formats.md): a view, like Tensor.
+// A block-wise 4-bit matrix as bitsandbytes defines it (docs/numerics.md): a view, like Tensor.
 //
 // Elements are flattened row-major and cut into blocks of block_size; each block has one scale
 // (absmax). With double quantization the scales themselves are 8-bit codes in blocks of 256.
@@ -25,7 +25,7 @@ struct QuantSpec {
   }
 };
 
-// Bytes of the codes and scales of n elements (docs/formats.md, "Storage per parameter"); the
+// Bytes of the codes and scales of n elements (docs/numerics.md, "Storage per parameter"); the
 // tables, which are the same for every matrix, are not counted.
 constexpr int64_t quantized_bytes(int64_t n, const QuantSpec& spec) {
   const int64_t codes = (n + 1) / 2, blocks = (n + spec.block_size - 1) / spec.block_size;

@@ -15,13 +15,12 @@ void require(bool ok, const char* name, double got, const char* expected) {
 }  // namespace
 
 DType compute_dtype(const std::string& name) {
-  const bool bf16 = cpu::cpu_has_bf16();
-  if (name == "auto") return bf16 ? DType::bf16 : DType::f32;
+  if (name == "auto") return cpu::cpu_prefers_bf16() ? DType::bf16 : DType::f32;
   if (name == "float32") return DType::f32;
   if (name == "bfloat16") {
-    if (!bf16)
+    if (!cpu::cpu_has_bf16())
       fail(ErrorKind::usage,
-           "bnb_4bit_compute_dtype: this CPU has no bfloat16 instructions; use float32 or auto");
+           "bnb_4bit_compute_dtype: this CPU cannot (it has no AVX-512); use float32 or auto");
     return DType::bf16;
   }
   fail(

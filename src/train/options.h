@@ -74,8 +74,8 @@ struct TrainOptions {
   }
 };
 
-// The dtype of activations that the options ask for on this machine's CPU: bfloat16 where it has
-// instructions for it, else float32. Throws usage for one that it cannot compute.
+// The dtype of activations that the options ask for on this machine's CPU: bfloat16 where that is
+// the faster one, else float32. Throws usage for one that it cannot compute.
 DType compute_dtype(const std::string& name);
 
 WeightOptions weight_options(const TrainOptions& options);

@@ -111,6 +111,7 @@ TEST_P(Quantize, DequantizedValuesHaveTheBitsOfTheDefinition) {
           Random random(++stream);
           const HostQuantized q(to_floats(weights_of(p, source, random)), p.rows, p.cols,
                                 {type, double_quant, p.block_size}, source);
+          const Values decoded = row_values(q.decoded());
           for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
             SCOPED_TRACE(fmt::format("seed {} {} x {} block {} double {} type {} {} to {}",
                                      test_seed(), p.rows, p.cols, p.block_size, double_quant,
@@ -121,7 +122,7 @@ TEST_P(Quantize, DequantizedValuesHaveTheBitsOfTheDefinition) {
               ops.dequantize(w, operand.view());
               return {w.read()};
             });
-            expect_equal(results[0], rounded(row_values(q.decoded()), dtype), "w");
+            expect_equal(results[0], rounded(decoded, dtype), "w");
           }
         }
       }

@@ -48,9 +48,17 @@ const Kernels& kernels() {
   return chosen;
 }
 
+bool cpu_has_bf16() {
+#if defined(NIBBLE_X86_KERNELS)
+  return has_avx512();
+#else
+  return false;
+#endif
+}
+
 // Intel's cores run VDPBF16PS at half the rate of FMA (Emerald Rapids: 89 against 178 GFLOP/s per
 // core): they are fast by AMX, or not at all. AMD's run it at the rate of FMA.
-bool cpu_has_bf16() {
+bool cpu_prefers_bf16() {
 #if defined(NIBBLE_X86_KERNELS)
   return __builtin_cpu_supports("amx-bf16") ||
          (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_is("amd"));

@@ -1,4 +1,4 @@
-// The 8-bit codes of numbers in a dynamic map: bitsandbytes' binary search (docs/formats.md, 4.4).
+// The 8-bit codes of numbers in a dynamic map: bitsandbytes' binary search (docs/numerics.md, "4-bit weights").
 #pragma once
 
 #include "ops/cpu/kernels/vec.h"

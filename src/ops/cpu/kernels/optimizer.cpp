@@ -32,7 +32,7 @@ void adamw(float* __restrict p, const float* __restrict g, float* __restrict m, 
   }
 }
 
-// bitsandbytes' kOptimizerStatic8bit2StateBlockwise (docs/formats.md, section 12).
+// bitsandbytes' kOptimizerStatic8bit2StateBlockwise (docs/numerics.md, "Optimizer").
 void adamw_8bit(float* p, const float* g, uint8_t* m_codes, uint8_t* v_codes, float* m_absmax,
                 float* v_absmax, int64_t n, const Adam8bitStep& step) {
   const Adam8bitStep s = step;

@@ -1,4 +1,4 @@
-// Numbers to 4-bit codes, and scales to 8-bit codes; see docs/formats.md.
+// Numbers to 4-bit codes, and scales to 8-bit codes; see docs/numerics.md.
 #include "ops/cpu/kernels/declarations.h"
 #include "ops/cpu/kernels/dynamic_code.h"
 #include "ops/cpu/kernels/vec.h"
