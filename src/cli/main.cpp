@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -63,6 +64,7 @@ int report(const char* message, nibble::ErrorKind kind) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file over `ulimit -f` is an error of write(), as a full disk
   try {
     return run({argv + 1, argv + argc});
   } catch (const nibble::Error& error) {

@@ -97,8 +97,8 @@ RunDir::RunDir(const fs::path& path, RunMode mode) : path_(path) {
   if (mode == RunMode::fresh && holds_run(path_)) {
     if (created_lock) unlink((path_ / lock_name).c_str());
     fail(ErrorKind::usage,
-         "{}: holds a run already; give --resume to continue it, --overwrite_output_dir to delete "
-         "it, or another output_dir",
+         "{}: holds a run already; give --resume_from_checkpoint true to continue it, "
+         "--overwrite_output_dir to delete it, or another output_dir",
          path_.string());
   }
   write_record();

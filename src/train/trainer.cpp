@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "core/buffer.h"
 #include "core/error.h"
@@ -124,6 +125,10 @@ MemoryPlan Trainer::plan() {
 double Trainer::evaluate(TrainStep& step, int64_t at) {
   TrainStep::EvalResult result;
   for (const MicroBatch& batch : eval_batches_) step.evaluate(batch, result);
+  if (!std::isfinite(result.loss()))
+    fail(ErrorKind::diverged,
+         "step {}: the loss over eval_dataset is {}: training diverged; lower learning_rate (now {})",
+         at, result.loss(), options_.learning_rate);
   if (events_.evaluated) events_.evaluated(at, result.loss(), result.trained_tokens);
   return result.loss();
 }
@@ -150,7 +155,7 @@ void Trainer::train(RunDir& run, TrainStep& step) {
   const Clock::time_point start = Clock::now();
   Clock::time_point since_log = start;
   int64_t tokens_since_log = 0, steps_since_log = 0;
-  int64_t saved_step = first;
+  int64_t saved_step = first > 0 ? first : -1;  // a stop before the first step is saved, too
   StepReport report;
 
   const auto stop_if_requested = [&] {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <set>
 
 #include "files/quant_state.h"
@@ -48,7 +49,6 @@ class Loader {
          const LoadProgress& progress)
       : source_(source), options_(options), ops_(ops), progress_(progress) {
     if (source.dir) total_ = source.dir->total_bytes();
-    if (ops.has_data()) buffer_.resize(piece_elements * sizeof(float));
   }
 
   ModelWeights load();
@@ -89,7 +89,9 @@ class Loader {
   const WeightOptions& options_;
   Ops& ops_;
   const LoadProgress& progress_;
-  std::vector<std::byte> buffer_;
+  // One piece of a tensor; pages that small tensors never reach are never taken.
+  const std::unique_ptr<std::byte[]> buffer_ =
+      std::make_unique_for_overwrite<std::byte[]>(piece_elements * sizeof(float));
   std::set<std::string> used_;
   uint64_t done_ = 0, total_ = 0;
   int64_t quantized_ = 0;
@@ -113,7 +115,7 @@ void Loader::expect_shape(const std::string& name, int64_t rows, int64_t cols) {
 std::span<const std::byte> Loader::read_piece(const std::string& name, DType dtype, int64_t begin,
                                               int64_t count) {
   const auto width = static_cast<int64_t>(size_of(dtype));
-  const std::span<std::byte> bytes(buffer_.data(), static_cast<size_t>(count * width));
+  const std::span<std::byte> bytes(buffer_.get(), static_cast<size_t>(count * width));
   dir().read(name, static_cast<uint64_t>(begin * width), bytes);
   const int64_t bad = first_nonfinite(bytes.data(), count, dtype);
   if (bad >= 0)
@@ -311,12 +313,13 @@ void Loader::check_tied_head() {
   if (!filling()) return;
   const TensorInfo a = dir().info(head), b = dir().info(embedding);
   bool equal = a.dtype == b.dtype && a.bytes == b.bytes;
-  std::vector<std::byte> other(buffer_.size());
-  for (uint64_t begin = 0; equal && begin < a.bytes; begin += other.size()) {
-    const size_t count = std::min<uint64_t>(other.size(), a.bytes - begin);
-    dir().read(head, begin, std::span(buffer_).first(count));
-    dir().read(embedding, begin, std::span(other).first(count));
-    equal = std::memcmp(buffer_.data(), other.data(), count) == 0;
+  constexpr size_t piece = piece_elements * sizeof(float);
+  const auto other = std::make_unique_for_overwrite<std::byte[]>(piece);
+  for (uint64_t begin = 0; equal && begin < a.bytes; begin += piece) {
+    const size_t count = std::min<uint64_t>(piece, a.bytes - begin);
+    dir().read(head, begin, std::span(buffer_.get(), count));
+    dir().read(embedding, begin, std::span(other.get(), count));
+    equal = std::memcmp(buffer_.get(), other.get(), count) == 0;
   }
   if (!equal)
     fail(ErrorKind::bad_input,

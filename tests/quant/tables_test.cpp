@@ -1,5 +1,5 @@
 // The code tables against constants computed outside of this program: CRC-32 and SHA-256 of the
-// tables of bitsandbytes (docs/formats.md), and single bits.
+// tables of bitsandbytes (docs/numerics.md), and single bits.
 #include <gtest/gtest.h>
 #include <openssl/sha.h>
 

@@ -1,5 +1,5 @@
 // AdamW with decoupled weight decay (Loshchilov and Hutter 2019), as torch.optim.AdamW computes it,
-// and its variant with 8-bit moments, as bitsandbytes' CUDA kernel does (docs/formats.md).
+// and its variant with 8-bit moments, as bitsandbytes' CUDA kernel does (docs/numerics.md).
 #pragma once
 
 #include <cmath>

@@ -36,7 +36,7 @@ TrainOptions demo_options(const fs::path& folder) {
   options.max_length = 64;
   options.logging_steps = 1;
   options.learning_rate = 1e-3;
-  options.threads = 2;
+  options.threads = 1;
   options.lora.lora_dropout = 0.1;
   return options;
 }
@@ -61,7 +61,7 @@ std::vector<std::string> demo_arguments(const fs::path& folder) {
           "--learning_rate",
           "1e-3",
           "--threads",
-          "2",
+          "1",
           "--lora_dropout",
           "0.1"};
 }

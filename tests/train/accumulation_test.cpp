@@ -33,7 +33,7 @@ TEST(Accumulation, SplitDoesNotChangeTheGradient) {
   double reference_loss = 0;
   for (const size_t batch_size : {8, 4, 2, 1}) {
     SCOPED_TRACE(batch_size);
-    TrainingRig rig(options);
+    TrainingRig rig(options, 1);
     LoraParameters& parameters = rig.step.parameters();
     parameters.load(rig.ops, golden.start(), "golden");
     const Rows rows = eight_rows(rig.source.spec.vocab_size);

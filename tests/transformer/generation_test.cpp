@@ -21,7 +21,7 @@ TEST_P(CachedGeneration, LogitsEqualThoseOfOneForward) {
   TrainingRig rig(golden.options());
   const Model model(rig.source.spec, rig.step.weights(), nullptr, DType::f32, rig.ops);
   const std::vector<int32_t> ids = golden.integers("doc0.tokens");
-  const std::vector<float> expected = golden.floats("doc0.base_logits");
+  const std::vector<float> expected = golden.result("doc0.base_logits");
   const auto vocab = static_cast<size_t>(rig.source.spec.vocab_size);
   const auto row = [&](size_t t) {
     const auto begin = expected.begin() + static_cast<std::ptrdiff_t>(t * vocab);

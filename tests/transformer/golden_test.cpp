@@ -63,8 +63,7 @@ TEST_P(Golden, GradientsAndTenSteps) {
     const auto& norms = golden.results("grad_norms");
 
     for (int64_t step = 1; step <= static_cast<int64_t>(losses.size()); ++step) {
-      const StepResult result =
-          rig.step.train(batches, step, options.learning_rate);
+      const StepResult result = rig.step.train(batches, step, options.learning_rate);
       const auto i = static_cast<size_t>(step) - 1;
       losses_at[checkpointing].push_back(result.loss);
       const double loss = losses[i].get<double>(), norm = norms[i].get<double>();
@@ -78,9 +77,8 @@ TEST_P(Golden, GradientsAndTenSteps) {
       for (const LoraParameters::Slot& slot : parameters.slots()) {
         const std::string key = "grad.base_model.model." + parameters.modules()[slot.module].path +
                                 ".lora_" + slot.factor + ".weight";
-        EXPECT_LT(relative_error(
-                      download(rig.ops, parameters.slice(parameters.gradients(), slot)),
-                      golden.result(key)),
+        EXPECT_LT(relative_error(download(rig.ops, parameters.slice(parameters.gradients(), slot)),
+                                 golden.result(key)),
                   tensor_bound)
             << key;
       }

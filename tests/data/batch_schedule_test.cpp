@@ -1,0 +1,120 @@
+// Which rows a step trains is a pure function of its number; an epoch is every row once.
+#include "data/batch_schedule.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/error.h"
+
+namespace nibble::test {
+namespace {
+
+ScheduleOptions schedule(int64_t batch, int64_t accumulation, double epochs = 3) {
+  ScheduleOptions options;
+  options.batch_size = batch;
+  options.accumulation_steps = accumulation;
+  options.epochs = epochs;
+  return options;
+}
+
+std::vector<int64_t> rows_of(const BatchSchedule& schedule, int64_t first, int64_t count) {
+  std::vector<int64_t> rows;
+  for (int64_t step = first; step < first + count; ++step)
+    for (const auto& batch : schedule.micro_batches(step))
+      rows.insert(rows.end(), batch.begin(), batch.end());
+  return rows;
+}
+
+TEST(BatchSchedule, EveryRowOnceInEveryEpoch) {
+  for (const int64_t rows : {1, 2, 7, 20, 64})
+    for (const int64_t batch : {1, 3, 8})
+      for (const int64_t accumulation : {1, 2, 5}) {
+        SCOPED_TRACE(testing::Message() << rows << " rows, " << batch << " x " << accumulation);
+        const BatchSchedule s(rows, schedule(batch, accumulation));
+        const int64_t per_step = batch * accumulation;
+        EXPECT_EQ(s.steps_per_epoch(), (rows + per_step - 1) / per_step);
+        EXPECT_EQ(s.total_steps(), 3 * s.steps_per_epoch());
+        std::vector<int64_t> every(static_cast<size_t>(rows));
+        std::iota(every.begin(), every.end(), 0);
+        for (int64_t epoch = 0; epoch < 3; ++epoch) {
+          auto seen = rows_of(s, epoch * s.steps_per_epoch(), s.steps_per_epoch());
+          std::ranges::sort(seen);
+          EXPECT_EQ(seen, every);
+        }
+        for (int64_t step = 0; step < s.total_steps(); ++step) {
+          const auto batches = s.micro_batches(step);
+          EXPECT_GE(batches.size(), 1u);
+          EXPECT_LE(static_cast<int64_t>(batches.size()), accumulation);
+          for (size_t i = 0; i < batches.size(); ++i) {  // only an epoch's last batch is smaller
+            EXPECT_GE(batches[i].size(), 1u);
+            if (i + 1 < batches.size() || (step + 1) % s.steps_per_epoch() != 0) {
+              EXPECT_EQ(static_cast<int64_t>(batches[i].size()), batch);
+            }
+          }
+        }
+      }
+}
+
+TEST(BatchSchedule, LastStepOfAnEpochIsSmaller) {
+  const BatchSchedule s(20, schedule(2, 4));  // 10 micro-batches: 4 + 4 + 2
+  EXPECT_EQ(s.micro_batches(2).size(), 2u);
+  EXPECT_EQ(s.micro_batches(3).size(), 4u);
+  EXPECT_DOUBLE_EQ(s.epoch_after(3), 1);
+}
+
+// Asking in any order, from a schedule made anew, gives the same rows: a resumed run needs no
+// state.
+TEST(BatchSchedule, StepAloneDecides) {
+  const BatchSchedule forward(23, schedule(2, 2));
+  for (int64_t step = forward.total_steps(); step-- > 0;) {
+    const BatchSchedule fresh(23, schedule(2, 2));
+    EXPECT_EQ(forward.micro_batches(step), fresh.micro_batches(step)) << step;
+  }
+}
+
+TEST(BatchSchedule, EpochsAndSeedsDiffer) {
+  const BatchSchedule s(50, schedule(50, 1));
+  ScheduleOptions other = schedule(50, 1);
+  other.seed = 43;
+  EXPECT_NE(s.micro_batches(0), s.micro_batches(1));
+  EXPECT_NE(s.micro_batches(0), BatchSchedule(50, other).micro_batches(0));
+}
+
+TEST(BatchSchedule, SequentialKeepsFileOrder) {
+  ScheduleOptions options = schedule(3, 1, 2);
+  options.shuffle = false;
+  EXPECT_EQ(rows_of(BatchSchedule(5, options), 0, 4),
+            (std::vector<int64_t>{0, 1, 2, 3, 4, 0, 1, 2, 3, 4}));
+}
+
+// Each row is equally likely in each place: a chi-square of 20 x 20 counts over 4000 epochs has 361
+// degrees of freedom; 361 + 6 * sqrt(2 * 361) = 522 is passed once in a billion times.
+TEST(BatchSchedule, ShufflesUniformly) {
+  constexpr int64_t rows = 20, epochs = 4000;
+  const BatchSchedule s(rows, schedule(rows, 1, epochs));
+  std::vector<double> counts(rows * rows);
+  for (int64_t epoch = 0; epoch < epochs; ++epoch) {
+    const auto batches = s.micro_batches(epoch);
+    for (size_t place = 0; place < rows; ++place)
+      ++counts[place * rows + static_cast<size_t>(batches[0][place])];
+  }
+  double chi_square = 0;
+  constexpr double expected = static_cast<double>(epochs) / rows;
+  for (const double count : counts)
+    chi_square += (count - expected) * (count - expected) / expected;
+  EXPECT_LT(chi_square, 522);
+}
+
+TEST(BatchSchedule, StepsAndFractionsOfEpochs) {
+  ScheduleOptions options = schedule(2, 1);
+  options.max_steps = 7;
+  EXPECT_EQ(BatchSchedule(20, options).total_steps(), 7);
+  EXPECT_EQ(rows_of(BatchSchedule(4, options), 0, 7).size(), 14u);  // beyond the first epoch
+  EXPECT_EQ(BatchSchedule(20, schedule(2, 1, 0.25)).total_steps(), 3);
+  EXPECT_EQ(BatchSchedule(20, schedule(2, 1, 1e-9)).total_steps(), 1);
+}
+
+}  // namespace
+}  // namespace nibble::test
