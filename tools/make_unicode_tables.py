@@ -2,7 +2,8 @@
 """Makes src/text/unicode_tables.cpp: how `tokenizers` sees the characters that its Unicode tables
 and those of PCRE2 / utf8proc on Debian 12 disagree on.
 
-    python3 tools/make_unicode_tables.py | clang-format > src/text/unicode_tables.cpp
+    python3 tools/make_unicode_tables.py | clang-format --assume-filename=x.cpp \
+        > src/text/unicode_tables.cpp
 
 Asks the library itself: general categories through its regular expressions, canonical combining
 classes and compositions through its NFC. Needs Python 3.11 (its unicodedata is that of
@@ -43,6 +44,7 @@ def ranges(rows):
 category_of = categories()
 newer = [c for c in ALL if category_of.get(c, "Cn") != unicodedata.category(c)]
 assert all(c in category_of for c in newer)
+is_newer = set(newer)
 
 
 def representative(c):
@@ -65,12 +67,12 @@ for c in newer:
 
 inert = set()
 for c in ALL:
-    is_mark = unicodedata.combining(c) > 0 or (c in newer and category_of[c][0] == "M")
+    is_mark = unicodedata.combining(c) > 0 or (c in is_newer and category_of[c][0] == "M")
     # U+0345 has class 240, the largest; U+0334 has class 1, the smallest above 0.
     if is_mark and nfc("\u0345" + c) == "\u0345" + c and nfc(c + "\u0334") == c + "\u0334":
         inert.add(c)
 for c in ALL:
-    if c in newer or 0xAC00 <= ord(c) <= 0xD7A3:
+    if c in is_newer or 0xAC00 <= ord(c) <= 0xD7A3:
         continue
     parts = unicodedata.normalize("NFD", c)
     if len(parts) > 1 and unicodedata.normalize("NFC", parts) == c and nfc(parts) != c:

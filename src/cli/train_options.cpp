@@ -2,9 +2,9 @@
 
 #include <charconv>
 #include <nlohmann/json.hpp>
+#include <type_traits>
 
 #include "core/error.h"
-#include "files/json.h"
 
 namespace nibble::cli {
 namespace {
@@ -47,14 +47,16 @@ template <typename Value>
 void parse_pattern(const std::string& name, const Words& given, std::map<std::string, Value>& to) {
   std::string text;
   for (const std::string& word : given) text += word;
-  const nlohmann::json json = parse_json(text, name);
+  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
   if (!json.is_object())
     fail(ErrorKind::usage, "{}: got {}, expected a map such as {{\"q_proj\": 8}}", name, text);
   to.clear();
   for (const auto& [key, value] : json.items()) {
-    if (!value.is_number() || value.template get<double>() < 1)
-      fail(ErrorKind::usage, "{}: {}: got {}, expected a number of at least 1", name, key,
-           value.dump());
+    constexpr bool whole = std::is_integral_v<Value>;
+    if (!value.is_number() || (whole && !value.is_number_integer()) ||
+        value.template get<double>() < 1)
+      fail(ErrorKind::usage, "{}: {}: got {}, expected a {}number of at least 1", name, key,
+           value.dump(), whole ? "whole " : "");
     to[key] = value.template get<Value>();
   }
 }

@@ -103,7 +103,6 @@ RunDir::RunDir(const fs::path& path, RunMode mode) : path_(path) {
   }
   write_record();
   remove_orphans(path_);
-  if (mode == RunMode::overwrite) delete_run();
   const auto known = checkpoints();
   if (!known.empty()) last_commit_ = known.front().commit;
 }
@@ -160,7 +159,7 @@ void RunDir::write_record() {
   sync_file(lock_, path);
 }
 
-void RunDir::delete_run() {
+void RunDir::clear() {
   for (const uint64_t step : checkpoint_steps(path_)) discard_dir(checkpoint_path(step));
   if (kind_of(adapter_path()) == PathKind::folder) discard_dir(adapter_path());
   remove_tree(metrics_path());

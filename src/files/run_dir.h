@@ -21,7 +21,7 @@ namespace nibble {
 enum class RunMode {
   fresh,      // refuse a folder that holds a run
   resume,     // keep what is there
-  overwrite,  // delete the run that is there
+  overwrite,  // clear() will delete the run that is there
 };
 
 struct Checkpoint {
@@ -37,6 +37,9 @@ class RunDir {
   ~RunDir();
   RunDir(const RunDir&) = delete;
   RunDir& operator=(const RunDir&) = delete;
+
+  // Deletes the run that is there, when the new one has all it needs: for RunMode::overwrite.
+  void clear();
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path checkpoint_path(uint64_t step) const;
@@ -61,7 +64,6 @@ class RunDir {
  private:
   bool take_lock();
   void write_record();
-  void delete_run();
 
   std::filesystem::path path_;
   FileDescriptor lock_;

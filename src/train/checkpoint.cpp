@@ -89,7 +89,11 @@ Json run_identity(const TrainOptions& o, const ModelSource& source,
 }
 
 void save_checkpoint(RunDir& run, TrainStep& step, const TrainerState& state) {
-  AtomicDir folder(run.checkpoint_path(static_cast<uint64_t>(state.step)));
+  const std::filesystem::path path = run.checkpoint_path(static_cast<uint64_t>(state.step));
+  // A folder of this name without a manifest is a damaged checkpoint that a resumed run passed over.
+  if (kind_of(path) == PathKind::folder && kind_of(path / manifest_name) == PathKind::nothing)
+    discard_dir(path);
+  AtomicDir folder(path);
   write_adapter(folder, step.parameters().to_adapter(step.ops()));
   write_optimizer(folder.path() / "optimizer.safetensors", step);
   Json json;

@@ -56,7 +56,7 @@ class Trainer {
   void train(RunDir& run, TrainStep& step);
   void report_dataset(const char* name, const Dataset& data) const;
   double evaluate(TrainStep& step, int64_t at);
-  void checkpoint(RunDir& run, TrainStep& step);
+  void checkpoint(RunDir& run, TrainStep& step, MetricsLog& metrics);
   void write_result(RunDir& run, TrainStep& step);
 
   TrainOptions options_;
@@ -133,7 +133,8 @@ double Trainer::evaluate(TrainStep& step, int64_t at) {
   return result.loss();
 }
 
-void Trainer::checkpoint(RunDir& run, TrainStep& step) {
+void Trainer::checkpoint(RunDir& run, TrainStep& step, MetricsLog& metrics) {
+  metrics.sync();
   save_checkpoint(run, step, state_);
   run.prune(static_cast<uint64_t>(options_.save_total_limit));
   if (events_.saved)
@@ -160,7 +161,7 @@ void Trainer::train(RunDir& run, TrainStep& step) {
 
   const auto stop_if_requested = [&] {
     if (!events_.stop_requested || !events_.stop_requested()) return;
-    if (saved_step != state_.step) checkpoint(run, step);
+    if (saved_step != state_.step) checkpoint(run, step, metrics);
     fail(ErrorKind::interrupted,
          "interrupted after step {} of {}; run the same command with --resume_from_checkpoint true "
          "to go on",
@@ -224,7 +225,7 @@ void Trainer::train(RunDir& run, TrainStep& step) {
     }
     if (options_.save_steps > 0 && state_.step % options_.save_steps == 0 && !last) {
       try {
-        checkpoint(run, step);
+        checkpoint(run, step, metrics);
         saved_step = state_.step;
       } catch (const Error& error) {  // training goes on; the next interval tries again
         if (error.kind() != ErrorKind::io) throw;
@@ -242,7 +243,7 @@ void Trainer::train(RunDir& run, TrainStep& step) {
     line["eval_loss"] = evaluate(step, state_.step);
     if (!metrics.append(line)) note(metrics.error());
   }
-  if (saved_step != state_.step) checkpoint(run, step);
+  if (saved_step != state_.step) checkpoint(run, step, metrics);
 }
 
 TrainResult Trainer::run() {
@@ -286,6 +287,7 @@ TrainResult Trainer::run() {
     note(fmt::format("adapter starts from {}", options_.adapter_name_or_path));
   }
   reservation.commit();
+  if (mode == RunMode::overwrite) run.clear();  // not before weights and adapter proved sound
 
   train(run, step);
   write_result(run, step);

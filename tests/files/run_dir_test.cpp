@@ -157,7 +157,9 @@ TEST(RunDir, AFolderThatHoldsARunIsLeftAloneUnlessAsked) {
   EXPECT_NE(message.find("--overwrite_output_dir"), string::npos);
   EXPECT_EQ(contents(root.path()), before);
   { EXPECT_EQ(steps(RunDir(root / "run", RunMode::resume)), std::vector<uint64_t>{5}); }
-  const RunDir run(root / "run", RunMode::overwrite);
+  RunDir run(root / "run", RunMode::overwrite);
+  EXPECT_FALSE(run.checkpoints().empty());  // not before it is asked to
+  run.clear();
   EXPECT_TRUE(run.checkpoints().empty());
   EXPECT_EQ(list_directory(run.path()), (std::vector<string>{"notes.txt", "run.lock"}));
 }

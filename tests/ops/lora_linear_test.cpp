@@ -89,7 +89,7 @@ struct Problem {
   }
 
   // Element i of the flattened input is kept if word i % 4 of philox(key, i / 4, step) is not below
-  // the probability, and then scaled (docs of the backends).
+  // the probability, and then scaled (docs/numerics.md).
   reference::Matrix<RunningError> mask() const {
     if (spec.dropout == 0 || spec.rank == 0) return {};
     Bounded mask(x.rows(), x.cols());

@@ -19,9 +19,10 @@ class CachedGeneration : public testing::TestWithParam<std::string> {};
 TEST_P(CachedGeneration, LogitsEqualThoseOfOneForward) {
   const GoldenModel golden(GetParam());
   TrainingRig rig(golden.options());
-  const Model model(rig.source.spec, rig.step.weights(), nullptr, DType::f32, rig.ops);
+  rig.step.parameters().load(rig.ops, golden.start(), "golden");
+  const Model& model = rig.step.model();
   const std::vector<int32_t> ids = golden.integers("doc0.tokens");
-  const std::vector<float> expected = golden.result("doc0.base_logits");
+  const std::vector<float> expected = golden.result("doc0.logits");
   const auto vocab = static_cast<size_t>(rig.source.spec.vocab_size);
   const auto row = [&](size_t t) {
     const auto begin = expected.begin() + static_cast<std::ptrdiff_t>(t * vocab);
@@ -47,7 +48,7 @@ TEST_P(CachedGeneration, LogitsEqualThoseOfOneForward) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, CachedGeneration, testing::ValuesIn(golden_cases()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& test) { return test.param; });
 
 GenerationOptions sampling(float temperature, float top_p, uint64_t seed = 1) {
   GenerationOptions options;
