@@ -39,7 +39,6 @@ def main():
         model = base
         unadapted, _ = compare(rows, logits_of)
         model = peft.PeftModel.from_pretrained(base, args.adapter).eval()
-        model.print_trainable_parameters()
         ok = verdict("Nibble against PEFT", compare(rows, logits_of), BOUND)
     print(f"the adapter changes the logits by {unadapted:.3g} of their norm")
     return 0 if ok and unadapted > 10 * BOUND else 1

@@ -57,6 +57,9 @@ def main():
     with torch.no_grad():
         def logits_of(ids):
             return model(ids[None]).logits[0].float()
+        for parameter in model.parameters():  # transformers left them in the stored dtype
+            if parameter.is_floating_point():
+                parameter.data = parameter.data.float()
         for module in linears.values():
             module.compute_dtype = torch.float32
             module.compute_type_is_set = True

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Makes src/text/unicode_tables.cpp: how `tokenizers` sees the characters that its Unicode tables
+r"""Makes src/text/unicode_tables.cpp: how `tokenizers` sees the characters that its Unicode tables
 and those of PCRE2 / utf8proc on Debian 12 disagree on.
 
-    python3 tools/make_unicode_tables.py | clang-format --assume-filename=x.cpp \
+    python3 tools/make_unicode_tables.py | clang-format --assume-filename=src/text/unicode_tables.cpp \
         > src/text/unicode_tables.cpp
 
 Asks the library itself: general categories through its regular expressions, canonical combining
