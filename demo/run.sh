@@ -7,6 +7,7 @@ question='Question: Which animal lives with Ottilie Oakes?
 Answer:'
 
 ask() {
+  printf '%s' "$question"
   "$nibble" generate --model_name_or_path demo/model --prompt "$question" --max_new_tokens 40 "$@"
 }
 

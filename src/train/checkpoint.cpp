@@ -90,7 +90,8 @@ Json run_identity(const TrainOptions& o, const ModelSource& source,
 
 void save_checkpoint(RunDir& run, TrainStep& step, const TrainerState& state) {
   const std::filesystem::path path = run.checkpoint_path(static_cast<uint64_t>(state.step));
-  // A folder of this name without a manifest is a damaged checkpoint that a resumed run passed over.
+  // A folder of this name without a manifest is a damaged checkpoint that a resumed run passed
+  // over.
   if (kind_of(path) == PathKind::folder && kind_of(path / manifest_name) == PathKind::nothing)
     discard_dir(path);
   AtomicDir folder(path);

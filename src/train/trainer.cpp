@@ -127,7 +127,8 @@ double Trainer::evaluate(TrainStep& step, int64_t at) {
   for (const MicroBatch& batch : eval_batches_) step.evaluate(batch, result);
   if (!std::isfinite(result.loss()))
     fail(ErrorKind::diverged,
-         "step {}: the loss over eval_dataset is {}: training diverged; lower learning_rate (now {})",
+         "step {}: the loss over eval_dataset is {}: training diverged; lower learning_rate (now "
+         "{})",
          at, result.loss(), options_.learning_rate);
   if (events_.evaluated) events_.evaluated(at, result.loss(), result.trained_tokens);
   return result.loss();

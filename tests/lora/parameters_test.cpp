@@ -60,7 +60,9 @@ TEST_F(Parameters, StartIsUniformInAAndZeroInB) {
     const auto values = download(ops_, parameters.slice(parameters.values(), slot));
     double sum = 0, squares = 0;
     for (const float value : values) {
-      if (slot.factor == 'B') { ASSERT_EQ(value, 0); }
+      if (slot.factor == 'B') {
+        ASSERT_EQ(value, 0);
+      }
       ASSERT_LE(std::abs(value), 0.1f);  // 1 / sqrt(100)
       sum += static_cast<double>(value);
       squares += static_cast<double>(value) * static_cast<double>(value);
