@@ -4,12 +4,11 @@
     python tools/compare_cpu.py --nibble build/nibble --work /some/folder [--rounds 2] [--steps 4]
 
 Makes a Llama-shaped model of 134 M parameters (12 layers, hidden 768, MLP 2048, vocabulary 32000,
-bfloat16, random weights) and rows of text longer than 512 tokens, and trains both stacks on it in turn,
-in float32 and in bfloat16: batch 4 x 512 tokens, NF4 with double quantization, LoRA r=16 on all linears,
-gradient checkpointing, AdamW, all processors. Both train the same rows from the same adapter. Each run is
-a process of its own; its peak memory is the operating system's account of it. Prints each run and the
-ratios of medians, Nibble's auto dtype against the reference's faster one. Needs the packages of
-requirements.txt; run it on an otherwise idle machine."""
+bfloat16, random weights) and rows of text longer than 512 tokens, and trains both stacks on it in turn:
+batch 4 x 512 tokens, NF4 with double quantization, LoRA r=16 on all linears, AdamW, all processors; with
+every block recomputed (gradient checkpointing) and with none. Both train the same rows from the same
+adapter. Each run is a process of its own; its peak memory is the operating system's account of it. The
+first step of each is not timed. Needs the packages of requirements.txt; run it on an idle machine."""
 import argparse
 import json
 import os
@@ -37,29 +36,28 @@ def reference(args, extra):
     return [sys.executable, ROOT / "tools/train_reference.py", "--model", args.work / "model",
             "--adapter_start", args.work / "start", "--output", args.work / "reference.jsonl",
             "--batch", BATCH, "--max_length", LENGTH, "--lr", 1e-4, "--rank", 16, "--alpha", 32,
-            "--gradient_checkpointing", "--threads", args.threads, *extra]
+            "--threads", args.threads, *extra]
 
 
-def run_reference(args, dtype):
-    command = reference(args, ["--dataset", args.work / "rows.jsonl", "--steps", args.steps,
-                               "--dtype", dtype])
-    output, rss = run(command)
-    result = json.loads(output.strip().splitlines()[-1])
-    return result["tokens_per_second"], rss, result["last_loss"]
+def run_reference(args, dtype, recompute):
+    command = reference(args, ["--dataset", args.work / "rows.jsonl", "--steps", args.steps + 1,
+                               "--dtype", dtype] + ["--gradient_checkpointing"] * recompute)
+    _, rss = run(command)
+    lines = [json.loads(line) for line in open(args.work / "reference.jsonl")]
+    return lines, "seconds", rss
 
 
-def run_nibble(args, dtype):
+def run_nibble(args, dtype, recompute):
     out = args.work / "nibble-run"
     _, rss = run([args.nibble, "train", "--model_name_or_path", args.work / "model", "--dataset",
                   args.work / "rows.jsonl", "--adapter_name_or_path", args.work / "start",
                   "--output_dir", out, "--overwrite_output_dir", "true",
                   "--per_device_train_batch_size", BATCH, "--max_length", LENGTH, "--max_steps",
-                  args.steps, "--learning_rate", 1e-4, "--lr_scheduler_type", "constant",
+                  args.steps + 1, "--learning_rate", 1e-4, "--lr_scheduler_type", "constant",
                   "--train_sampling_strategy", "sequential", "--logging_steps", 1, "--threads",
-                  args.threads, "--bnb_4bit_compute_dtype", dtype])
-    lines = [json.loads(line) for line in open(out / "metrics.jsonl")]
-    seconds = sum(line["step_seconds"] for line in lines)
-    return lines[-1]["tokens"] / seconds, rss, lines[-1]["loss"]
+                  args.threads, "--bnb_4bit_compute_dtype", dtype, "--gradient_checkpointing",
+                  "every" if recompute else "none"])
+    return [json.loads(line) for line in open(out / "metrics.jsonl")], "step_seconds", rss
 
 
 def main():
@@ -69,6 +67,7 @@ def main():
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
@@ -78,24 +77,33 @@ def main():
     rows = [json.loads(line) for line in open(ROOT / "demo/train.jsonl")]
     text = " ".join(row["prompt"] + row["completion"] for row in rows)
     with open(args.work / "rows.jsonl", "w") as file:
-        for i in range(BATCH * args.steps):
+        for i in range(BATCH * (args.steps + 1)):
             file.write(json.dumps({"text": text[100 * i:100 * i + 8000]}) + "\n")
 
+    variants = [(stack, dtype, recompute) for dtype in args.dtypes.split(",")
+                for recompute in (True, False) for stack in ("reference", "nibble")]
     results = {}
     for _ in range(args.rounds):
-        for name, runner, dtype in (("reference float32", run_reference, "float32"),
-                                    ("nibble float32", run_nibble, "float32"),
-                                    ("reference bfloat16", run_reference, "bfloat16"),
-                                    ("nibble bfloat16", run_nibble, "bfloat16"),
-                                    ("nibble auto", run_nibble, "auto")):
-            speed, rss, loss = runner(args, dtype)
-            results.setdefault(name, []).append((speed, rss))
-            print(f"{name:<20}{speed:>10.1f} tokens/s{rss:>10.0f} MiB   last loss {loss:.6f}", flush=True)
-    speed = {name: statistics.median(s for s, _ in runs) for name, runs in results.items()}
-    memory = {name: statistics.median(m for _, m in runs) for name, runs in results.items()}
-    best = max(("reference float32", "reference bfloat16"), key=speed.get)
-    print(f"nibble auto against {best}: {speed['nibble auto'] / speed[best]:.2f} x its tokens/s, "
-          f"{memory['nibble auto'] / memory[best]:.2f} x its memory")
+        for stack, dtype, recompute in variants:
+            lines, key, rss = (run_reference if stack == "reference" else run_nibble)(
+                args, dtype, recompute)
+            speed = BATCH * LENGTH / statistics.median(line[key] for line in lines[1:])
+            results.setdefault((stack, dtype, recompute), []).append((speed, rss))
+            print(f"{stack:<10}{dtype:<10}{'recompute' if recompute else 'keep':<10}{speed:>9.1f} "
+                  f"tokens/s{rss:>8.0f} MiB   last loss {lines[-1]['loss']:.5f}", flush=True)
+    median = {key: tuple(statistics.median(column) for column in zip(*runs))
+              for key, runs in results.items()}
+    for _, dtype, recompute in variants[::2]:
+        ours, theirs = median["nibble", dtype, recompute], median["reference", dtype, recompute]
+        print(f"{dtype}, {'recompute' if recompute else 'keep'}: {ours[0] / theirs[0]:.2f} x its "
+              f"tokens/s, {ours[1] / theirs[1]:.2f} x its memory")
+    best = max((k for k in median if k[0] == "reference"), key=lambda k: median[k][0])
+    fits = [k for k in median if k[0] == "nibble" and median[k][1] <= median[best][1] / 2]
+    mine = max(fits, key=lambda k: median[k][0])
+    print(f"fastest reference ({best[1]}, {'recompute' if best[2] else 'keep'}) against the fastest nibble "
+          f"in at most half of its memory ({mine[1]}, {'recompute' if mine[2] else 'keep'}): "
+          f"{median[mine][0] / median[best][0]:.2f} x tokens/s, {median[mine][1] / median[best][1]:.2f} x "
+          "memory")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ std::optional<char> byte_of(std::string_view token) {
 
 Decoder Decoder::from_json(const nlohmann::json& json, const std::string& who) {
   Decoder decoder;
+  decoder.who_ = who;
   decoder.is_null_ = json.is_null();
   if (decoder.is_null_) return decoder;
   JsonFields fields(json, who);
@@ -70,7 +71,7 @@ Decoder::Step Decoder::step_from_json(const nlohmann::json& json, const std::str
                  fields.integer("stop", kMaxStrip)};
   } else if (type == "Replace") {
     step = Replace{Pattern::from_json(fields.require("pattern"), who + ": Replace: pattern"),
-                   fields.text("content")};
+                   fields.text("content"), who + ": Replace"};
   } else if (type == "Metaspace") {
     const MetaspaceFields metaspace = read_metaspace(json, who + ": Metaspace");
     return Metaspace{decode_utf8(metaspace.replacement, 0), metaspace.prepend_scheme != "never"};
@@ -94,7 +95,16 @@ std::string Decoder::decode(const std::vector<std::string_view>& tokens) const {
     return text;
   }
   Tokens parts(tokens.begin(), tokens.end());
-  for (const Step& step : steps_) std::visit([&](const auto& one) { apply(one, parts); }, step);
+  const auto bytes_of = [](const auto& all) {
+    size_t bytes = 0;
+    for (const auto& part : all) bytes += part.size();
+    return bytes;
+  };
+  const size_t bytes = bytes_of(tokens);
+  for (const Step& step : steps_) {
+    std::visit([&](const auto& one) { apply(one, parts); }, step);
+    if (bytes_of(parts) > growth_limit(bytes)) fail_growth(who_, bytes);
+  }
   for (const std::string& part : parts) text += part;
   return text;
 }
@@ -158,6 +168,8 @@ void Decoder::apply(const Replace& replace, Tokens& tokens) {
     matches.clear();
     replace.pattern.find_all(token, matches);
     if (matches.empty()) continue;
+    if (token.size() + matches.size() * replace.content.size() > growth_limit(token.size()))
+      fail_growth(replace.who, token.size());
     std::string out;
     size_t at = 0;
     for (const Match& match : matches) {

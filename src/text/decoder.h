@@ -17,6 +17,7 @@ class Decoder {
   // Sequence of these. Throws Error(bad_input) for others.
   static Decoder from_json(const nlohmann::json& json, const std::string& who);
 
+  // Throws Error(bad_input) when the text would grow beyond growth_limit.
   std::string decode(const std::vector<std::string_view>& tokens) const;
 
  private:
@@ -30,6 +31,7 @@ class Decoder {
   struct Replace {
     Pattern pattern;
     std::string content;
+    std::string who;
   };
   struct Metaspace {
     char32_t mark;
@@ -46,6 +48,7 @@ class Decoder {
   static void apply(const Replace& replace, Tokens& tokens);
   static void apply(const Metaspace& metaspace, Tokens& tokens);
 
+  std::string who_;
   bool is_null_ = false;
   std::vector<Step> steps_;
 };

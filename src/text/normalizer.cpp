@@ -10,6 +10,7 @@ namespace nibble {
 
 Normalizer Normalizer::from_json(const nlohmann::json& json, const std::string& who) {
   Normalizer normalizer;
+  normalizer.who_ = who;
   if (json.is_null()) return normalizer;
   JsonFields fields(json, who);
   if (fields.text("type") != "Sequence") {
@@ -44,11 +45,16 @@ Normalizer::Step Normalizer::step_from_json(const nlohmann::json& json, const st
 }
 
 NormalizedText Normalizer::apply(NormalizedText text) const {
+  const size_t bytes = text.view().size();
   for (const Step& step : steps_) {
     if (const auto* with = std::get_if<Prepend>(&step)) {
+      if (text.view().size() + with->text.size() > growth_limit(bytes)) fail_growth(who_, bytes);
       text = prepend(text, with->text);
     } else if (const auto* replace = std::get_if<Replace>(&step)) {
-      text = replace_all(std::move(text), replace->pattern, replace->content);
+      auto replaced =
+          replace_all(std::move(text), replace->pattern, replace->content, growth_limit(bytes));
+      if (!replaced) fail_growth(who_, bytes);
+      text = std::move(*replaced);
     } else {
       text = to_nfc(std::move(text));
     }
@@ -66,12 +72,16 @@ NormalizedText prepend(const NormalizedText& text, std::string_view prefix) {
   return std::move(builder).build();
 }
 
-NormalizedText replace_all(NormalizedText text, const Pattern& pattern, std::string_view content) {
+std::optional<NormalizedText> replace_all(NormalizedText text, const Pattern& pattern,
+                                          std::string_view content, size_t max_bytes) {
   std::vector<Match> matches;
   pattern.find_all(text.view(), matches);
   if (matches.empty()) return text;
   const size_t size = text.view().size();
-  NormalizedTextBuilder builder(size + matches.size() * content.size());
+  // Both factors come from files of bounded size: no overflow.
+  const size_t grown = size + matches.size() * content.size();
+  if (grown > max_bytes) return std::nullopt;
+  NormalizedTextBuilder builder(grown);
   size_t at = 0;
   for (const Match& match : matches) {
     builder.copy(text, at, match.begin);

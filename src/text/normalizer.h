@@ -18,6 +18,7 @@ class Normalizer {
   // Null, NFC, Prepend, Replace, or a Sequence of these. Throws Error(bad_input) for others.
   static Normalizer from_json(const nlohmann::json& json, const std::string& who);
 
+  // Throws Error(bad_input) when the text would grow beyond growth_limit.
   NormalizedText apply(NormalizedText text) const;
   bool empty() const { return steps_.empty(); }
 
@@ -33,6 +34,7 @@ class Normalizer {
   using Step = std::variant<Nfc, Prepend, Replace>;
 
   static Step step_from_json(const nlohmann::json& json, const std::string& who);
+  std::string who_;
   std::vector<Step> steps_;
 };
 
@@ -44,6 +46,8 @@ NormalizedText to_nfc(NormalizedText text);
 NormalizedText prepend(const NormalizedText& text, std::string_view prefix);
 
 // Each match replaced by `content`, which stands for the last original character of the match.
-NormalizedText replace_all(NormalizedText text, const Pattern& pattern, std::string_view content);
+// Nothing if that would make more than max_bytes.
+std::optional<NormalizedText> replace_all(NormalizedText text, const Pattern& pattern,
+                                          std::string_view content, size_t max_bytes);
 
 }  // namespace nibble

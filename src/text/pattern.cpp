@@ -60,6 +60,13 @@ void Pattern::find_all(std::string_view text, std::vector<Match>& matches) const
     matches.push_back({at, at + literal.size()});
 }
 
+void fail_growth(const std::string& who, size_t bytes) {
+  fail(ErrorKind::bad_input,
+       "{}: the replacements would make a text of {} bytes more than 64 times "
+       "longer",
+       who, bytes);
+}
+
 SplitBehavior split_behavior(std::string_view name, const std::string& who) {
   if (name == "Removed") return SplitBehavior::removed;
   if (name == "Isolated") return SplitBehavior::isolated;

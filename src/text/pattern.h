@@ -27,6 +27,12 @@ class Pattern {
 
 enum class SplitBehavior { removed, isolated, merged_with_previous, merged_with_next, contiguous };
 
+// The most bytes that a text of so many may become by the replacements of a file: steps that each
+// double it would fill any memory.
+inline size_t growth_limit(size_t bytes) { return 64 * bytes + 1024; }
+// Throws Error(bad_input).
+[[noreturn]] void fail_growth(const std::string& who, size_t bytes);
+
 // "Removed", "Isolated", ... as the files spell them.
 SplitBehavior split_behavior(std::string_view name, const std::string& who);
 

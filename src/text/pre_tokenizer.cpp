@@ -107,8 +107,9 @@ Words PreTokenizer::apply(NormalizedText text) const {
     } else if (const auto* mark = std::get_if<SpaceMark>(&step)) {
       for (Words::Word& word : words.list) {
         const bool at_start = word.text->original(word.range.begin, word.range.end).first == 0;
-        NormalizedText marked = replace_all(word.text->slice(word.range.begin, word.range.end),
-                                            mark->space, mark->mark);
+        const auto [begin, end] = word.range;
+        NormalizedText marked = *replace_all(word.text->slice(begin, end), mark->space, mark->mark,
+                                             SIZE_MAX);  // one character for one: no more than 4x
         if (!marked.view().starts_with(mark->mark) &&
             (mark->scheme == PrefixScheme::always ||
              (mark->scheme == PrefixScheme::first && at_start)))

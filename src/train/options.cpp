@@ -71,8 +71,8 @@ void check_options(const TrainOptions& o) {
   count("save_total_limit", o.save_total_limit, 1);
   count("warmup_steps", o.warmup_steps, 0);
   count("lora_r", static_cast<int64_t>(o.lora.r), 1);
-  require(o.max_steps == -1 || o.max_steps > 0, "max_steps", static_cast<double>(o.max_steps),
-          "-1 or a number above 0");
+  require(o.max_steps == -1 || (o.max_steps > 0 && o.max_steps <= 10'000'000), "max_steps",
+          static_cast<double>(o.max_steps), "-1 or a number in [1, 10000000]");
   require(o.num_train_epochs > 0 && o.num_train_epochs < 1e6, "num_train_epochs",
           o.num_train_epochs, "a number above 0");
   require(o.learning_rate >= 0 && std::isfinite(o.learning_rate), "learning_rate", o.learning_rate,

@@ -303,6 +303,22 @@ TEST(Tokenizer, CharacterWithoutTokenIsAnError) {
   }
 }
 
+// Forty steps that each double the text.
+TEST(Tokenizer, ReplacementsThatExplodeAreAnError) {
+  json bomb = json::array();
+  for (int i = 0; i < 40; ++i)
+    bomb.push_back({{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", "aa"}});
+  json file = fixture("splits");
+  file["normalizer"] = {{"type", "Sequence"}, {"normalizers", bomb}};
+  EXPECT_THROW(Tokenizer::from_json(file, "t").encode("banana", true), Error);
+  file = fixture("splits");
+  file["decoder"] = {{"type", "Sequence"}, {"decoders", bomb}};
+  const Tokenizer tokenizer = Tokenizer::from_json(file, "t");
+  const auto a = tokenizer.id_of("a");
+  ASSERT_TRUE(a);
+  EXPECT_THROW(tokenizer.decode(std::vector<int32_t>(3, *a), true), Error);
+}
+
 TEST(Tokenizer, CatastrophicRegexIsAnErrorNotAHang) {
   for (const char* pattern : {"(a+)+$", "(a|a)*b", "(a*)*b", "a+b|c", "(?=a*b)|a(?=a*b)"}) {
     json file = fixture("qwen");
