@@ -17,7 +17,8 @@ const std::vector<std::string> in_float32 = {"--load_in_4bit", "false", "--bnb_4
 TEST(Generate, GreedyTextEqualsThatOfTransformers) {
   const TempDir folder;
   std::map<std::string, std::filesystem::path> models;
-  for (const auto& expected : command_goldens().at("generate")) {
+  const nlohmann::json goldens = command_goldens();
+  for (const auto& expected : goldens.at("generate")) {
     const std::string name = expected.at("model").get<std::string>();
     if (!models.contains(name)) models[name] = model_with_tokenizer(name, folder.path());
     // Float32 forwards differ by less than 1e-4 of the logits, which are below 10 here.

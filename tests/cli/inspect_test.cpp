@@ -8,7 +8,8 @@ namespace nibble::test {
 namespace {
 
 TEST(Inspect, PrintsTheTrainableLineOfPeft) {
-  for (const auto& expected : command_goldens().at("trainable")) {
+  const nlohmann::json goldens = command_goldens();
+  for (const auto& expected : goldens.at("trainable")) {
     const auto& options = expected.at("options");
     std::vector<std::string> arguments = {
         "inspect", golden("models/" + expected.at("model").get<std::string>()).string(), "--lora_r",
