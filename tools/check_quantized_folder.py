@@ -11,6 +11,9 @@ with Nibble's own on it, in float32. Three things:
    2^-8 of itself, and bitsandbytes' fused CPU kernel may round scales to bfloat16, another 2^-8. With
    four products in a row in each block: at most 4 * blocks * 2^-7.
 
+The model's in_features must be multiples of 64: where a block of 64 crosses rows, the CPU kernel of
+bitsandbytes 0.50.2 decodes the wrong values (found with in_features 32, against the format by hand).
+
 Usage: python tools/check_quantized_folder.py --nibble build/nibble --folder DIR --dataset rows.jsonl
 Exits with 1 when something does not hold.
 """
@@ -53,6 +56,9 @@ def main():
     ok = len(quantized) == len(linears) and not wrong
     if not ok:
         print("not loaded as it should be:", wrong or sorted(set(linears) - set(quantized)))
+
+    if any(module.in_features % 64 for module in linears.values()):
+        sys.exit("in_features must be multiples of 64, see above")
 
     with torch.no_grad():
         def logits_of(ids):
