@@ -128,7 +128,8 @@ void normalize_region(const NormalizedText& text, size_t begin, size_t end,
     if (unit.consumed > 0) {
       builder.add(bytes, text.original(at, at + utf8_length(view[at])));
     } else {
-      builder.add(bytes, text.original_before(at));
+      builder.add(bytes, at == 0 ? ByteSpan{text.original(0, 1).first, text.original(0, 1).first}
+                                 : text.original(at - 1, at));
     }
     for (int k = 0; k < unit.consumed; ++k) at += utf8_length(view[at]);
   }
@@ -150,7 +151,7 @@ NormalizedText to_nfc(NormalizedText text) {
     // What is not plain acts together with the character before it and all like it after it.
     size_t end = i;
     while (end < view.size() && !is_plain(decode_utf8(view, end))) end += utf8_length(view[end]);
-    if (!builder) builder.emplace(text.origin(), view.size() + view.size() / 8);
+    if (!builder) builder.emplace(view.size() + view.size() / 8);
     builder->copy(text, copied, previous);
     normalize_region(text, previous, end, *builder);
     copied = previous = i = end;

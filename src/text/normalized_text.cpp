@@ -11,17 +11,12 @@ ByteSpan NormalizedText::original(size_t begin, size_t end) const {
   return {origin_ + static_cast<uint32_t>(begin), origin_ + static_cast<uint32_t>(end)};
 }
 
-ByteSpan NormalizedText::original_before(size_t position) const {
-  if (position > 0) return original(position - 1, position);
-  return {origin_, origin_};
-}
-
 NormalizedText NormalizedText::slice(size_t begin, size_t end) const {
   if (source_.empty())
     return NormalizedText(view_.substr(begin, end - begin), origin_ + static_cast<uint32_t>(begin));
   const auto at = [&](size_t i) { return source_.begin() + static_cast<std::ptrdiff_t>(i); };
   return NormalizedText(owned_.substr(begin, end - begin),
-                        std::vector<ByteSpan>(at(begin), at(end)), source_[begin].first);
+                        std::vector<ByteSpan>(at(begin), at(end)));
 }
 
 void NormalizedTextBuilder::copy(const NormalizedText& from, size_t begin, size_t end) {

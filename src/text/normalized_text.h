@@ -17,22 +17,17 @@ class NormalizedText {
   // Unchanged text, a view; `origin` is its position in the original.
   NormalizedText(std::string_view text, uint32_t origin) : view_(text), origin_(origin) {}
   // Changed text; source[i] is the span of original characters that byte i stands for.
-  NormalizedText(std::string text, std::vector<ByteSpan> source, uint32_t origin)
-      : origin_(origin), owned_(std::move(text)), source_(std::move(source)) {}
+  NormalizedText(std::string text, std::vector<ByteSpan> source)
+      : owned_(std::move(text)), source_(std::move(source)) {}
 
   NormalizedText(NormalizedText&&) = default;
   NormalizedText& operator=(NormalizedText&&) = default;
   NormalizedText(const NormalizedText&) = delete;
   NormalizedText& operator=(const NormalizedText&) = delete;
 
-  // Where in the original the stretch starts, whatever of it is left.
-  uint32_t origin() const { return origin_; }
   std::string_view view() const { return source_.empty() ? view_ : std::string_view(owned_); }
   // Original bytes of the non-empty range [begin, end), widened to whole characters.
   ByteSpan original(size_t begin, size_t end) const;
-  // What text inserted at `position` stands for: the character before it; at 0, nothing (an empty
-  // span at the start).
-  ByteSpan original_before(size_t position) const;
   // The part [begin, end), as a text of its own.
   NormalizedText slice(size_t begin, size_t end) const;
 
@@ -46,7 +41,7 @@ class NormalizedText {
 // Builds the changed text from left to right.
 class NormalizedTextBuilder {
  public:
-  NormalizedTextBuilder(uint32_t origin, size_t expected_bytes) : origin_(origin) {
+  explicit NormalizedTextBuilder(size_t expected_bytes) {
     text_.reserve(expected_bytes);
     source_.reserve(expected_bytes);
   }
@@ -57,12 +52,9 @@ class NormalizedTextBuilder {
     text_ += bytes;
     source_.insert(source_.end(), bytes.size(), span);
   }
-  NormalizedText build() && {
-    return NormalizedText(std::move(text_), std::move(source_), origin_);
-  }
+  NormalizedText build() && { return NormalizedText(std::move(text_), std::move(source_)); }
 
  private:
-  uint32_t origin_;
   std::string text_;
   std::vector<ByteSpan> source_;
 };

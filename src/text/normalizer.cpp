@@ -64,7 +64,7 @@ NormalizedText Normalizer::apply(NormalizedText text) const {
 
 NormalizedText prepend(const NormalizedText& text, std::string_view prefix) {
   const size_t size = text.view().size();
-  NormalizedTextBuilder builder(text.origin(), prefix.size() + size);
+  NormalizedTextBuilder builder(prefix.size() + size);
   if (size > 0) {
     builder.add(prefix, text.original(0, utf8_length(text.view()[0])));
     builder.copy(text, 0, size);
@@ -81,11 +81,15 @@ std::optional<NormalizedText> replace_all(NormalizedText text, const Pattern& pa
   // Both factors come from files of bounded size: no overflow.
   const size_t grown = size + matches.size() * content.size();
   if (grown > max_bytes) return std::nullopt;
-  NormalizedTextBuilder builder(text.origin(), grown);
+  NormalizedTextBuilder builder(grown);
   size_t at = 0;
   for (const Match& match : matches) {
     builder.copy(text, at, match.begin);
-    builder.add(content, text.original_before(match.end));
+    // After an empty match too, new text stands for the character before it.
+    const ByteSpan source = match.end == 0
+                                ? ByteSpan{text.original(0, 1).first, text.original(0, 1).first}
+                                : text.original(match.end - 1, match.end);
+    builder.add(content, source);
     at = match.end;
   }
   builder.copy(text, at, size);

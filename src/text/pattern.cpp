@@ -50,7 +50,6 @@ Pattern Pattern::from_json(const nlohmann::json& json, const std::string& who) {
 }
 
 void Pattern::find_all(std::string_view text, std::vector<Match>& matches) const {
-  if (text.empty()) return;  // as in `tokenizers`, even for a pattern that matches nothing
   if (const Regex* regex = std::get_if<Regex>(&pattern_)) {
     regex->find_all(text, matches);
     return;

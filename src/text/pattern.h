@@ -19,7 +19,6 @@ class Pattern {
   // {"String": "..."} or {"Regex": "..."}.
   static Pattern from_json(const nlohmann::json& json, const std::string& who);
 
-  // From left to right; none in an empty text.
   void find_all(std::string_view text, std::vector<Match>& matches) const;
 
  private:

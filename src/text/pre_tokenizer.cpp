@@ -99,6 +99,7 @@ Words PreTokenizer::apply(NormalizedText text) const {
         pieces.clear();
         split(word.text->view().substr(begin, end - begin), cut->pattern, cut->behavior,
               cut->invert, pieces);
+        list.reserve(list.size() + pieces.size());
         for (const Match& piece : pieces)
           list.push_back({word.text, {begin + piece.begin, begin + piece.end}});
       }

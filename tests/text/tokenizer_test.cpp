@@ -303,23 +303,6 @@ TEST(Tokenizer, CharacterWithoutTokenIsAnError) {
   }
 }
 
-// An empty match, in a text of which nothing is left or whose start is gone. Expected values: the
-// library's for the same file.
-TEST(Tokenizer, ReplaceAtEmptyMatches) {
-  json file = fixture("splits");
-  const auto replace = [](const char* pattern, const char* content) {
-    return json{{"type", "Replace"}, {"pattern", {{"Regex", pattern}}}, {"content", content}};
-  };
-  file["normalizer"] = {{"type", "Sequence"},
-                        {"normalizers", {replace("a", ""), replace("z*", "y")}}};
-  const Tokenizer tokenizer = Tokenizer::from_json(file, "t");
-  EXPECT_TRUE(tokenizer.encode("a", false).ids.empty());
-  const Encoding encoding = tokenizer.encode("ab", false);
-  const int32_t b = tokenizer.id_of("b").value(), y = tokenizer.id_of("y").value();
-  EXPECT_EQ(encoding.ids, (std::vector<int32_t>{y, b, y}));
-  EXPECT_EQ(encoding.offsets, (std::vector<std::pair<uint32_t, uint32_t>>{{0, 0}, {1, 2}, {1, 2}}));
-}
-
 // Forty steps that each double the text.
 TEST(Tokenizer, ReplacementsThatExplodeAreAnError) {
   json bomb = json::array();
