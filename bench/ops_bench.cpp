@@ -167,17 +167,20 @@ FrozenLinear Bench::quantized(int64_t out, int64_t in) {
 
 void Bench::linear(const char* name, int64_t out, int64_t in, bool with_residual) {
   const Arena::Scope scope(arena_);
-  const FrozenLinear w = quantized(out, in);
-  const Tensor x = normal(tokens_, in), y = make(tokens_, out), t = make(tokens_, rank);
+  LoraLinear layer;
+  layer.weight = quantized(out, in);
+  const FrozenLinear& w = layer.weight;
+  const int64_t tail = LinearGroup::lora_tail(rank);
+  const Tensor x = normal(tokens_, in + tail), y = make(tokens_, out);
   const Tensor residual = with_residual ? normal(tokens_, out) : Tensor{};
-  LoraAdapter lora;
+  LoraAdapter& lora = layer.lora;
   lora.a = normal(rank, in, DType::f32, 0.03f);
   lora.b = normal(out, rank, DType::f32, 0.1f);
   lora.scaling = 2;
   const double big = 2e-9 * static_cast<double>(tokens_ * out * in);
   const double small = 2e-9 * static_cast<double>(tokens_ * rank * (out + in));
 
-  const double forward = time([&] { ops_.lora_linear_forward(y, t, residual, x, w, lora); });
+  const double forward = time([&] { ops_.lora_linear_forward(y, residual, x, {{&layer, 1}}); });
   for (int64_t i = 0; i < 8; ++i) {
     const int64_t row = i * 251 % tokens_, col = i * 97 % out;
     double expected = residual ? at(residual, row, col) : 0;
@@ -195,10 +198,9 @@ void Bench::linear(const char* name, int64_t out, int64_t in, bool with_residual
   fmt::print("  of it dequantize: {:.3f} ms\n",
              time([&] { ops_.dequantize(weight, w.quantized); }));
 
-  const LoraGradient gradient = {normal(rank, in, DType::f32), normal(out, rank, DType::f32)};
-  const Tensor dy = normal(tokens_, out), dx = make(tokens_, in);
-  const double backward =
-      time([&] { ops_.lora_linear_backward(dx, false, gradient, dy, x, t, w, lora); });
+  layer.gradient = {normal(rank, in, DType::f32), normal(out, rank, DType::f32)};
+  const Tensor dy = normal(tokens_, out + tail), dx = make(tokens_, in);
+  const double backward = time([&] { ops_.lora_linear_backward(dx, dy, x, {{&layer, 1}}); });
   for (int64_t i = 0; i < 8; ++i) {
     const int64_t row = i * 251 % tokens_, col = i * 97 % in;
     double expected = 0;

@@ -48,13 +48,13 @@ double product_ceiling(const ModelSpec& spec, int64_t tokens, DType compute, int
     return t;
   };
   const Tensor x = tensor(tokens, in), y = tensor(tokens, out);
-  FrozenLinear w;
-  w.out_features = out;
-  w.in_features = in;
-  w.dense = tensor(out, in);
+  LoraLinear layer;
+  layer.weight.out_features = out;
+  layer.weight.in_features = in;
+  layer.weight.dense = tensor(out, in);
   double best = 1e9;
   for (int i = 0; i < 6; ++i)
-    best = std::min(best, seconds([&] { ops.lora_linear_forward(y, {}, {}, x, w, {}); }));
+    best = std::min(best, seconds([&] { ops.lora_linear_forward(y, {}, x, {{&layer, 1}}); }));
   return 2.0 * static_cast<double>(tokens * in * out) / best;
 }
 
@@ -85,8 +85,10 @@ int main(int argc, char** argv) {
   RandomSequence random(random_key(1, RandomUse::sampling), 0);
   for (int32_t& id : zeros)
     id = static_cast<int32_t>(random.below(static_cast<uint32_t>(source.spec.vocab_size)));
-  const MemoryPlan plan = plan_training(source, options, shape, calibrate_cpu(options));
-  const DType compute = weight_options(options).compute;
+  options.device = "cpu";
+  const Device device = resolve_device(options);
+  const DType compute = compute_dtype(options);
+  const MemoryPlan plan = plan_training(source, options, shape, calibrate(device, compute));
 
   Buffer buffer = Buffer::host(plan.peak_bytes());
   Arena arena(buffer.data(), plan.peak_bytes());

@@ -42,6 +42,7 @@ int run_generate(std::vector<std::string> arguments) {
   table.add("seed", generation.seed, "of the draws");
   if (!table.parse(std::move(arguments))) return 0;
   check_generation_options(generation);
+  const Device device = resolve_device(options);
 
   const ModelSource source =
       ModelSource::open(options.model_name_or_path, options.ignore_config_fields);
@@ -67,7 +68,7 @@ int run_generate(std::vector<std::string> arguments) {
       return interrupted == 0;
     });
   };
-  run_planned(cpu::thread_count(options.threads), work, "this generation",
+  run_planned(device, work, "this generation",
               "use a shorter prompt or a smaller max_new_tokens");
   write_text(text.finish() + "\n");
   return 0;

@@ -30,6 +30,7 @@ constexpr std::array commands = {
     Command{"eval", nibble::cli::run_eval, "mean loss and perplexity over a dataset"},
     Command{"generate", nibble::cli::run_generate, "continue a prompt"},
     Command{"merge", nibble::cli::run_merge, "merge an adapter into 16-bit weights"},
+    Command{"bench", nibble::cli::run_bench, "time the training step on random weights"},
     Command{"tokenize", nibble::cli::run_tokenize, "text to token ids"},
 };
 

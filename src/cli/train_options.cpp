@@ -89,7 +89,8 @@ void add_quant_options(OptionTable& table, TrainOptions& o) {
 
 void add_compute_options(OptionTable& table, TrainOptions& o) {
   table.add("bnb_4bit_compute_dtype", o.bnb_4bit_compute_dtype,
-            "bfloat16, float32, or auto: the faster one on this processor");
+            "bfloat16, float32, or auto: the faster one on the device");
+  table.add("device", o.device, "auto, cpu, cuda or cuda:N; auto takes a GPU where there is one");
   table.add("threads", o.threads, "processor threads; 0: all");
 }
 
@@ -131,6 +132,26 @@ void add_lora_options(OptionTable& table, TrainOptions& o) {
         }
       },
       "layers that get an adapter; all without it");
+}
+
+void add_checkpointing_option(OptionTable& table, TrainOptions& o) {
+  table
+      .add_parsed(
+          "gradient_checkpointing",
+          [&o](const Words& w) { o.gradient_checkpointing = parse_checkpointing(w.back()); },
+          "none, every, or n: every n-th block is recomputed in backward")
+      ->default_str("every");
+}
+
+void add_step_options(OptionTable& table, TrainOptions& o) {
+  table.add("load_in_4bit", o.load_in_4bit,
+            "quantize the linear layers to 4 bits; false: 16-bit base");
+  add_quant_options(table, o);
+  add_compute_options(table, o);
+  add_lora_options(table, o);
+  table.add("gradient_accumulation_steps", o.gradient_accumulation_steps,
+            "micro-batches in an optimizer step");
+  add_checkpointing_option(table, o);
 }
 
 void add_training_options(OptionTable& table, TrainOptions& o) {
@@ -182,12 +203,7 @@ void add_training_options(OptionTable& table, TrainOptions& o) {
                                    {"adamw_bnb_8bit", OptimizerType::adamw_8bit}},
                                   "adamw or adamw_8bit (moments in 8 bits)", {"optimizer"});
   table.add("seed", o.seed, "of adapter, order and dropout", {"random_state"});
-  table
-      .add_parsed(
-          "gradient_checkpointing",
-          [&o](const Words& w) { o.gradient_checkpointing = parse_checkpointing(w.back()); },
-          "none, every, or n: every n-th block is recomputed in backward")
-      ->default_str("every");
+  add_checkpointing_option(table, o);
 
   table.add("logging_steps", o.logging_steps, "steps between log lines");
   table.add("eval_steps", o.eval_steps, "steps between evaluations; 0: only at the end");

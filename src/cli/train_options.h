@@ -11,6 +11,8 @@ void add_quant_options(OptionTable& table, TrainOptions& options);    // how to 
 void add_compute_options(OptionTable& table, TrainOptions& options);  // dtype and threads
 void add_model_options(OptionTable& table, TrainOptions& options);    // these, and load_in_4bit
 void add_lora_options(OptionTable& table, TrainOptions& options);
+// What decides a step, without data or model folder.
+void add_step_options(OptionTable& table, TrainOptions& options);
 void add_training_options(OptionTable& table,
                           TrainOptions& options);  // all of the above and the rest
 

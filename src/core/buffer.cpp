@@ -24,6 +24,8 @@ std::byte* map_pages(size_t bytes, int protection, int extra_flags) {
   return static_cast<std::byte*>(data);
 }
 
+void unmap_pages(std::byte* data, size_t bytes) { munmap(data, bytes); }
+
 size_t read_number(const char* path, size_t otherwise) {
   std::ifstream file(path);
   size_t value = 0;
@@ -33,23 +35,26 @@ size_t read_number(const char* path, size_t otherwise) {
 }  // namespace
 
 Buffer Buffer::host(size_t bytes) {
-  return {map_pages(bytes, PROT_READ | PROT_WRITE, 0), std::max<size_t>(bytes, 1)};
+  return {map_pages(bytes, PROT_READ | PROT_WRITE, 0), std::max<size_t>(bytes, 1), unmap_pages};
 }
 
 Buffer Buffer::addresses_only(size_t bytes) {
-  return {map_pages(bytes, PROT_NONE, MAP_NORESERVE), std::max<size_t>(bytes, 1)};
+  return {map_pages(bytes, PROT_NONE, MAP_NORESERVE), std::max<size_t>(bytes, 1), unmap_pages};
 }
 
 Buffer::~Buffer() {
-  if (data_) munmap(data_, size_);
+  if (data_) release_(data_, size_);
 }
 
 Buffer::Buffer(Buffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      release_(other.release_) {}
 
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(release_, other.release_);
   return *this;
 }
 

@@ -13,21 +13,28 @@ class Buffer {
   static Buffer host(size_t bytes);
   // Addresses without memory: the plan backend lays tensors out in them; touching one faults.
   static Buffer addresses_only(size_t bytes);
+  // Memory of another kind, as a device's, with the function that frees it.
+  using Release = void (*)(std::byte* data, size_t bytes);
+  static Buffer adopt(std::byte* data, size_t bytes, Release release) {
+    return {data, bytes, release};
+  }
 
   ~Buffer();
   Buffer(Buffer&& other) noexcept;
   Buffer& operator=(Buffer&& other) noexcept;
 
-  // Makes every page resident now, so that memory cannot run out later.
+  // Makes every page of host memory resident now, so that it cannot run out later.
   void commit();
 
   std::byte* data() const { return data_; }
   size_t size() const { return size_; }
 
  private:
-  Buffer(std::byte* data, size_t size) : data_(data), size_(size) {}
+  Buffer(std::byte* data, size_t size, Release release)
+      : data_(data), size_(size), release_(release) {}
   std::byte* data_ = nullptr;
   size_t size_ = 0;
+  Release release_ = nullptr;
 };
 
 // Bytes of host memory that can be taken without swapping (MemAvailable; the cgroup's limit if

@@ -62,7 +62,8 @@ void add_product(Tensor w, const AdapterFactors& factors, const LinearPlace& lin
     ops.upload(scaled_b, std::as_bytes(std::span(b)));
     ops.upload(a_transposed.dense, std::as_bytes(std::span(transposed)));
   }
-  ops.lora_linear_forward(w, {}, w, scaled_b, a_transposed, {});
+  const LoraLinear product{a_transposed, {}, {}};
+  ops.lora_linear_forward(w, w, scaled_b, {{&product, 1}});
 }
 
 class Merge {
@@ -72,6 +73,7 @@ class Merge {
       : source_(source),
         adapter_(adapter),
         options_(options),
+        cpu_{Device::Kind::cpu, 0, options.threads},
         events_(events),
         linears_(linear_places(source.spec)),
         factors_(adapter, source.spec) {}
@@ -91,6 +93,7 @@ class Merge {
   const ModelSource& source_;
   const AdapterSource& adapter_;
   const MergeOptions& options_;
+  const Device cpu_;  // merging is bound by the disk
   const MergeEvents& events_;
   std::vector<LinearPlace> linears_;
   AdapterFactors factors_;
@@ -177,7 +180,7 @@ void Merge::compare(const ModelSource& merged, MergeResult& result) const {
   std::vector<float> a, b;
   for (const bool live : {true, false}) {
     const size_t peak = run_planned(
-        options_.threads,
+        cpu_,
         logits_work(live ? source_ : merged, live, live ? &a : &b, events_.comparing),
         live ? "comparing with the live adapter" : "comparing the merged model", remedy);
     result.peak_bytes = std::max(result.peak_bytes, peak);
@@ -210,9 +213,9 @@ MergeResult Merge::run() {
   MergeResult result;
   result.path = check_output_dir(options_.output_dir, options_.overwrite_output_dir, dir.path());
   // Adapter and memory are checked now, before hours of writing.
-  const size_t live = dry_peak(options_.threads, logits_work(source_, true, nullptr, {}));
-  if (options_.compare_prompts > 0) check_host_has(live, "comparing with the live adapter", remedy);
-  (void)dry_peak(options_.threads, [&](Ops& ops) { stream(ops, nullptr); });
+  const size_t live = dry_peak(cpu_, logits_work(source_, true, nullptr, {}));
+  if (options_.compare_prompts > 0) check_device_has(cpu_, live, "comparing with the live adapter", remedy);
+  (void)dry_peak(cpu_, [&](Ops& ops) { stream(ops, nullptr); });
 
   const std::vector<std::string> others = other_tensors(source_, linears_);
   std::vector<SafetensorsInfo> infos;
@@ -231,7 +234,7 @@ MergeResult Merge::run() {
   ModelWriter writer(folder, infos, options_.max_shard_bytes);
   for (const std::string& name : others) writer.copy(dir, name);
   result.peak_bytes = run_planned(
-      options_.threads, [&](Ops& ops) { stream(ops, ops.has_data() ? &writer : nullptr); },
+      cpu_, [&](Ops& ops) { stream(ops, ops.has_data() ? &writer : nullptr); },
       "merging the largest tensor", "close other programs");
   writer.finish();
   dir.check_unchanged();

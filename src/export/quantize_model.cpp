@@ -148,7 +148,7 @@ QuantizeResult quantize_model(const ModelSource& source, const QuantizeOptions& 
     }
   };
   result.peak_bytes =
-      run_planned(options.threads, stream, "quantizing the largest tensor", "close other programs");
+      run_planned({Device::Kind::cpu, 0, options.threads}, stream, "quantizing the largest tensor", "close other programs");
   writer.finish();
   dir.check_unchanged();
   folder.commit();

@@ -2,7 +2,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "core/buffer.h"
 #include "core/error.h"
 
 namespace nibble {
@@ -49,14 +48,14 @@ nlohmann::ordered_json plan_json(const MemoryPlan& plan) {
   return json;
 }
 
-void check_fits_host(const MemoryPlan& plan) {
-  const size_t available = available_host_memory();
+void check_fits(const MemoryPlan& plan, const Device& device) {
+  const size_t available = available_memory(device);
   if (plan.peak_bytes() <= available) return;
   fail(ErrorKind::no_resources,
-       "this run needs {} of memory ({} bytes), and {} are free; use a smaller "
+       "this run needs {} of memory ({} bytes), and {} are free on {}; use a smaller "
        "per_device_train_batch_size (with gradient_accumulation_steps), a smaller max_length, or "
        "gradient_checkpointing every",
-       human_bytes(plan.peak_bytes()), plan.peak_bytes(), human_bytes(available));
+       human_bytes(plan.peak_bytes()), plan.peak_bytes(), human_bytes(available), device.name());
 }
 
 }  // namespace nibble

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/arena.h"
+#include "ops/device.h"
 #include "ops/plan/plan_ops.h"
 
 namespace nibble {
@@ -27,7 +28,7 @@ std::string human_bytes(size_t bytes);
 std::string plan_table(const MemoryPlan& plan);
 nlohmann::ordered_json plan_json(const MemoryPlan& plan);
 
-// Throws no_resources with the figures and a remedy when the plan exceeds what the host has free.
-void check_fits_host(const MemoryPlan& plan);
+// Throws no_resources with the figures and a remedy when the plan exceeds what the device has free.
+void check_fits(const MemoryPlan& plan, const Device& device);
 
 }  // namespace nibble

@@ -1,9 +1,7 @@
 #include "memory/planned_run.h"
 
-#include "core/buffer.h"
 #include "core/error.h"
 #include "memory/plan.h"
-#include "ops/cpu/cpu_ops.h"
 #include "ops/plan/plan_ops.h"
 
 namespace nibble {
@@ -13,31 +11,33 @@ constexpr size_t plan_capacity = size_t{1} << 44;  // addresses only; more than 
 
 }  // namespace
 
-size_t dry_peak(int threads, const Work& work) {
+size_t dry_peak(const Device& device, const Work& work) {
   const Buffer addresses = Buffer::addresses_only(plan_capacity);
   Arena arena(addresses.data(), addresses.size());
   DeviceProfile profile;
-  profile.threads = threads;
+  profile.cuda = device.is_cuda();
+  profile.threads = device.threads;
   PlanOps ops(arena, profile);
   work(ops);
   return arena.peak().bytes;
 }
 
-void check_host_has(size_t bytes, const std::string& what, const std::string& remedy) {
-  const size_t available = available_host_memory();
+void check_device_has(const Device& device, size_t bytes, const std::string& what,
+                      const std::string& remedy) {
+  const size_t available = available_memory(device);
   if (bytes > available)
-    fail(ErrorKind::no_resources, "{} needs {} of memory ({} bytes), and {} are free; {}", what,
-         human_bytes(bytes), bytes, human_bytes(available), remedy);
+    fail(ErrorKind::no_resources, "{} needs {} of memory ({} bytes), and {} are free on {}; {}",
+         what, human_bytes(bytes), bytes, human_bytes(available), device.name(), remedy);
 }
 
-size_t run_planned(int threads, const Work& work, const std::string& what,
+size_t run_planned(const Device& device, const Work& work, const std::string& what,
                    const std::string& remedy) {
-  const size_t planned = dry_peak(threads, work);
-  check_host_has(planned, what, remedy);
-  Buffer reservation = Buffer::host(planned);
+  const size_t planned = dry_peak(device, work);
+  check_device_has(device, planned, what, remedy);
+  Buffer reservation = reserve(device, planned);
   Arena arena(reservation.data(), planned);
-  CpuOps ops(arena, threads);
-  work(ops);
+  const auto ops = make_ops(device, arena);
+  work(*ops);
   return arena.peak().bytes;
 }
 

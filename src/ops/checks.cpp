@@ -76,23 +76,22 @@ struct Check {
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-void check_linear(const Check& check, Tensor x, Tensor t, const FrozenLinear& w,
-                  const LoraAdapter& lora) {
+void check_linears(const Check& check, Tensor x, const LinearGroup& group) {
+  check.require(!group.linears.empty(), "there are no layers");
   check.compute("x", x);
-  check.dense("x", x);
-  check.require(x.cols == w.in_features, "x does not have in_features columns");
-  check.require(static_cast<bool>(w.dense) != static_cast<bool>(w.quantized),
-                "the weight is neither dense nor quantized, or both");
-  if (w.dense) check.matrix("w", w.dense, w.out_features, w.in_features, x.dtype);
-  if (w.quantized)
-    check.require(w.quantized.rows == w.out_features && w.quantized.cols == w.in_features,
-                  "the quantized weight has another shape than the layer");
-  if (w.bias) check.matrix("bias", w.bias, 1, w.out_features, x.dtype);
-  check.require(static_cast<bool>(lora) == static_cast<bool>(t), "t goes with the adapter");
-  if (lora) {
+  check.shape("x", x, x.rows, group.in_features() + group.tail());
+  for (const auto& [w, lora, gradient] : group.linears) {
+    check.require(w.in_features == group.in_features(), "layers differ in in_features");
+    check.require(static_cast<bool>(w.dense) != static_cast<bool>(w.quantized),
+                  "the weight is neither dense nor quantized, or both");
+    if (w.dense) check.matrix("w", w.dense, w.out_features, w.in_features, x.dtype);
+    if (w.quantized)
+      check.require(w.quantized.rows == w.out_features && w.quantized.cols == w.in_features,
+                    "the quantized weight has another shape than the layer");
+    if (w.bias) check.matrix("bias", w.bias, 1, w.out_features, x.dtype);
+    if (!lora) continue;
     check.matrix("a", lora.a, lora.rank(), w.in_features, DType::f32);
     check.matrix("b", lora.b, w.out_features, lora.rank(), DType::f32);
-    check.matrix("t", t, x.rows, lora.rank(), x.dtype);
     check.require(lora.dropout >= 0 && lora.dropout < 1, "dropout is not in [0, 1)");
   }
 }
@@ -136,6 +135,7 @@ void Ops::zero(Tensor y) {
 
 void Ops::copy(Tensor y, Tensor x) {
   const Check check{"copy"};
+  const Span timed = span("copy");
   check.shape("y", y, x.rows, x.cols);
   check.dtype("y", y, x.dtype);
   check.apart("y", y, "x", x);
@@ -144,6 +144,7 @@ void Ops::copy(Tensor y, Tensor x) {
 
 void Ops::convert(Tensor y, Tensor x) {
   const Check check{"convert"};
+  const Span timed = span("convert");
   check.shape("y", y, x.rows, x.cols);
   check.dense("y", y);
   check.dense("x", x);
@@ -155,6 +156,7 @@ void Ops::convert(Tensor y, Tensor x) {
 
 void Ops::upload(Tensor y, std::span<const std::byte> x) {
   const Check check{"upload"};
+  const Span timed = span("upload");
   check.dense("y", y);
   check.require(static_cast<int64_t>(x.size()) == y.bytes(), "sizes differ");
   do_upload(y, x);
@@ -162,6 +164,7 @@ void Ops::upload(Tensor y, std::span<const std::byte> x) {
 
 void Ops::download(std::span<std::byte> y, Tensor x) {
   const Check check{"download"};
+  const Span timed = span("download");
   check.dense("x", x);
   check.require(static_cast<int64_t>(y.size()) == x.bytes(), "sizes differ");
   do_download(y, x);
@@ -170,6 +173,7 @@ void Ops::download(std::span<std::byte> y, Tensor x) {
 void Ops::quantize_blocks(Tensor codes, Tensor absmax, Tensor x, const QuantSpec& spec,
                           Tensor code_map) {
   const Check check{"quantize_blocks"};
+  const Span timed = span("quantize_blocks");
   const int64_t n = x.size();
   check.dense("x", x);
   check.float_type("x", x);
@@ -182,6 +186,7 @@ void Ops::quantize_blocks(Tensor codes, Tensor absmax, Tensor x, const QuantSpec
 
 void Ops::double_quantize(const QuantizedMatrix& q, Tensor absmax) {
   const Check check{"double_quantize"};
+  const Span timed = span("double_quantize");
   check.require(q.spec.double_quant, "the matrix is not double-quantized");
   check.matrix("absmax", absmax, 1, q.blocks(), DType::f32);
   check.matrix("scale_codes", q.scale_codes, 1, q.blocks(), DType::u8);
@@ -194,6 +199,7 @@ void Ops::double_quantize(const QuantizedMatrix& q, Tensor absmax) {
 
 void Ops::dequantize(Tensor w, const QuantizedMatrix& q) {
   const Check check{"dequantize"};
+  const Span timed = span("dequantize");
   check.shape("w", w, q.rows, q.cols);
   check.dense("w", w);
   check.float_type("w", w);
@@ -214,6 +220,7 @@ void Ops::dequantize(Tensor w, const QuantizedMatrix& q) {
 
 void Ops::embedding(Tensor y, Tensor table, Tensor ids) {
   const Check check{"embedding"};
+  const Span timed = span("embedding");
   check.matrix("y", y, ids.cols, table.cols, table.dtype);
   check.matrix("ids", ids, 1, y.rows, DType::i32);
   check.dense("table", table);
@@ -223,6 +230,7 @@ void Ops::embedding(Tensor y, Tensor table, Tensor ids) {
 void Ops::rope_tables(Tensor cos, Tensor sin, Tensor positions, Tensor variants,
                       Tensor inverse_frequencies, float factor) {
   const Check check{"rope_tables"};
+  const Span timed = span("rope_tables");
   const int64_t half = inverse_frequencies.cols;
   check.matrix("positions", positions, 1, cos.rows, DType::i32);
   check.matrix("variants", variants, 1, cos.rows, DType::i32);
@@ -244,6 +252,7 @@ void Ops::rope_backward(Tensor dx, Tensor cos, Tensor sin, int64_t head_dim) {
 
 void Ops::rms_norm_forward(Tensor y, Tensor rstd, Tensor x, Tensor weight, float epsilon) {
   const Check check{"rms_norm_forward"};
+  const Span timed = span("rms_norm_forward");
   check.compute("x", x);
   check.shape("y", y, x.rows, x.cols);
   check.dtype("y", y, x.dtype);
@@ -257,6 +266,7 @@ void Ops::rms_norm_forward(Tensor y, Tensor rstd, Tensor x, Tensor weight, float
 void Ops::rms_norm_backward(Tensor dx, bool accumulate, Tensor dy, Tensor x, Tensor weight,
                             Tensor rstd) {
   const Check check{"rms_norm_backward"};
+  const Span timed = span("rms_norm_backward");
   check.compute("x", x);
   for (const Tensor& y : {dx, dy}) {
     check.shape("dx or dy", y, x.rows, x.cols);
@@ -274,6 +284,7 @@ void Ops::rms_norm_backward(Tensor dx, bool accumulate, Tensor dy, Tensor x, Ten
 void Ops::attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
                             const Documents& documents, const AttentionShape& shape) {
   const Check check{"attention_forward"};
+  const Span timed = span("attention_forward");
   check_attention(check, q, k, v, lse, documents, shape);
   check.shape("out", out, q.rows, q.cols);
   check.dtype("out", out, q.dtype);
@@ -285,6 +296,7 @@ void Ops::attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tenso
                              Tensor q, Tensor k, Tensor v, const Documents& documents,
                              const AttentionShape& shape) {
   const Check check{"attention_backward"};
+  const Span timed = span("attention_backward");
   check_attention(check, q, k, v, lse, documents, shape);
   check.shape("dq", dq, q.rows, q.cols);
   check.shape("dk", dk, k.rows, k.cols);
@@ -303,6 +315,7 @@ void Ops::attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tenso
 
 void Ops::gated_silu_forward(Tensor y, Tensor gate, Tensor up) {
   const Check check{"gated_silu_forward"};
+  const Span timed = span("gated_silu_forward");
   check.compute("gate", gate);
   check.shape("y", y, gate.rows, gate.cols);
   check.shape("up", up, gate.rows, gate.cols);
@@ -315,6 +328,7 @@ void Ops::gated_silu_forward(Tensor y, Tensor gate, Tensor up) {
 
 void Ops::gated_silu_backward(Tensor dgate, Tensor dup, Tensor dy, Tensor gate, Tensor up) {
   const Check check{"gated_silu_backward"};
+  const Span timed = span("gated_silu_backward");
   check.compute("gate", gate);
   for (const Tensor& x : {dgate, dup, dy, up}) {
     check.shape("an operand", x, gate.rows, gate.cols);
@@ -327,40 +341,61 @@ void Ops::gated_silu_backward(Tensor dgate, Tensor dup, Tensor dy, Tensor gate, 
   do_gated_silu_backward(dgate, dup, dy, gate, up);
 }
 
-void Ops::lora_linear_forward(Tensor y, Tensor t, Tensor residual, Tensor x, const FrozenLinear& w,
-                              const LoraAdapter& lora) {
-  const Check check{"lora_linear_forward"};
-  check_linear(check, x, t, w, lora);
-  check.require(y || t, "there is nothing to compute");
-  if (y) {
-    check.matrix("y", y, x.rows, w.out_features, x.dtype);
-    check.apart("y", y, "x", x);
-    if (residual) check.matrix("residual", residual, x.rows, w.out_features, x.dtype);
-    if (residual) check.same_or_apart("y", y, "residual", residual);
-  }
-  do_lora_linear_forward(y, t, residual, x, w, lora);
+int64_t LinearGroup::out_features() const {
+  int64_t sum = 0;
+  for (const LoraLinear& linear : linears) sum += linear.weight.out_features;
+  return sum;
 }
 
-void Ops::lora_linear_backward(Tensor dx, bool accumulate, const LoraGradient& gradient, Tensor dy,
-                               Tensor x, Tensor t, const FrozenLinear& w, const LoraAdapter& lora) {
+int64_t LinearGroup::rank() const {
+  int64_t sum = 0;
+  for (const LoraLinear& linear : linears) sum += linear.lora ? linear.lora.rank() : 0;
+  return sum;
+}
+
+void Ops::lora_linear_forward(Tensor y, Tensor residual, Tensor x, const LinearGroup& group) {
+  const Check check{"lora_linear_forward"};
+  const Span timed = span("lora_linear_forward");
+  check_linears(check, x, group);
+  check.require(y || group.rank() > 0, "there is nothing to compute");
+  if (y) {
+    check.shape("y", y, x.rows, group.out_features());
+    check.dtype("y", y, x.dtype);
+    check.apart("y", y, "x", x);
+  }
+  if (residual) {
+    check.require(static_cast<bool>(y), "a residual without y");
+    check.shape("residual", residual, x.rows, group.out_features());
+    check.dtype("residual", residual, x.dtype);
+    check.same_or_apart("y", y, "residual", residual);
+  }
+  do_lora_linear_forward(y, residual, x, group);
+}
+
+void Ops::lora_linear_backward(Tensor dx, Tensor dy, Tensor x, const LinearGroup& group) {
   const Check check{"lora_linear_backward"};
-  check_linear(check, x, t, w, lora);
-  check.matrix("dy", dy, x.rows, w.out_features, x.dtype);
+  const Span timed = span("lora_linear_backward");
+  check_linears(check, x, group);
+  check.shape("dy", dy, x.rows, group.out_features() + group.tail());
+  check.dtype("dy", dy, x.dtype);
+  check.apart("dy", dy, "x", x);
   if (dx) {
-    check.matrix("dx", dx, x.rows, w.in_features, x.dtype);
+    check.matrix("dx", dx, x.rows, group.in_features(), x.dtype);
     check.apart("dx", dx, "dy", dy);
     check.apart("dx", dx, "x", x);
   }
-  if (lora) {
+  for (const auto& [w, lora, gradient] : group.linears) {
+    if (!lora) continue;
     check.matrix("gradient.a", gradient.a, lora.rank(), w.in_features, DType::f32);
     check.matrix("gradient.b", gradient.b, w.out_features, lora.rank(), DType::f32);
   }
-  do_lora_linear_backward(dx, accumulate, gradient, dy, x, t, w, lora);
+  do_lora_linear_backward(dx, dy, x, group);
 }
 
 void Ops::linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
                                int64_t trained, float gradient) {
   const Check check{"linear_cross_entropy"};
+  const Span timed = span("linear_cross_entropy");
   check.compute("x", x);
   check.dense("x", x);
   check.matrix("head", head, head.rows, x.cols, x.dtype);
@@ -376,6 +411,7 @@ void Ops::linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Te
 
 void Ops::logits(Tensor logits, Tensor x, Tensor head) {
   const Check check{"logits"};
+  const Span timed = span("logits");
   check.compute("x", x);
   check.dense("x", x);
   check.matrix("head", head, head.rows, x.cols, x.dtype);
@@ -385,6 +421,7 @@ void Ops::logits(Tensor logits, Tensor x, Tensor head) {
 
 void Ops::sum_of_squares(Tensor y, Tensor x) {
   const Check check{"sum_of_squares"};
+  const Span timed = span("sum_of_squares");
   check.matrix("y", y, 1, 1, DType::f32);
   check.matrix("x", x, 1, x.cols, DType::f32);
   do_sum_of_squares(y, x);
@@ -392,6 +429,7 @@ void Ops::sum_of_squares(Tensor y, Tensor x) {
 
 void Ops::adamw(Tensor p, Tensor g, Tensor m, Tensor v, const AdamWOptions& options) {
   const Check check{"adamw"};
+  const Span timed = span("adamw");
   for (const Tensor& x : {p, g, m, v}) check.matrix("an operand", x, 1, p.cols, DType::f32);
   for (const Tensor& x : {g, m, v}) check.apart("p", p, "another operand", x);
   check.apart("m", m, "v", v);
@@ -401,6 +439,7 @@ void Ops::adamw(Tensor p, Tensor g, Tensor m, Tensor v, const AdamWOptions& opti
 
 void Ops::adamw_8bit(Tensor p, Tensor g, const Adam8bitState& state, const AdamWOptions& options) {
   const Check check{"adamw_8bit"};
+  const Span timed = span("adamw_8bit");
   check.matrix("p", p, 1, p.cols, DType::f32);
   check.matrix("g", g, 1, p.cols, DType::f32);
   check.matrix("m_codes", state.m_codes, 1, p.cols, DType::u8);

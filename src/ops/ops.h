@@ -11,8 +11,7 @@
 //  - Public functions check shapes and dtypes (ops/checks.cpp) and then call the backend's do_*;
 //    a violation is a bug and throws ErrorKind::internal naming operation, operand, got, expected.
 //  - Scratch comes from the arena within the call. Kernels are deterministic: the same call gives
-//  the
-//    same bits.
+//    the same bits.
 #pragma once
 
 #include <cstdint>
@@ -59,6 +58,26 @@ struct LoraGradient {
   Tensor b;  // f32 [out, r]
 };
 
+// One of the linear layers that read the same input.
+struct LoraLinear {
+  FrozenLinear weight;
+  LoraAdapter lora;       // empty: the bare weight
+  LoraGradient gradient;  // for backward, with the adapter
+};
+
+// Linear layers that read the same input (q, k and v; gate and up), computed as one. With W, A and
+// B of all of them stacked, y = x W^T + t B^T is one product of [x | t] by [W | B]: so t has its
+// place behind the columns of x, and the gradient of t behind those of dy.
+struct LinearGroup {
+  std::span<const LoraLinear> linears;
+  int64_t in_features() const { return linears.front().weight.in_features; }
+  int64_t out_features() const;
+  int64_t rank() const;  // of all adapters together
+  // Columns behind x and dy: the ranks, rounded up to keep rows aligned; 0 without adapters.
+  int64_t tail() const { return lora_tail(rank()); }
+  static constexpr int64_t lora_tail(int64_t rank) { return (rank + 15) / 16 * 16; }
+};
+
 struct AdamWOptions {
   double learning_rate = 0;
   double beta1 = 0.9;
@@ -75,6 +94,15 @@ struct Adam8bitState {
   Tensor m_absmax, v_absmax;  // f32 [1, ceil(n/256)]
 };
 
+// Told when each operation, or a named part of it, begins and ends on the device's queue. Spans
+// nest.
+class Probe {
+ public:
+  virtual ~Probe() = default;
+  virtual void begin(const char* name) = 0;  // static storage
+  virtual void end() = 0;
+};
+
 class Ops {
  public:
   explicit Ops(Arena& arena) : arena_(arena) {}
@@ -86,6 +114,8 @@ class Ops {
   virtual std::string_view name() const = 0;
   // False for the plan backend: tensors have shapes and no contents.
   virtual bool has_data() const = 0;
+
+  void set_probe(Probe* probe) { probe_ = probe; }  // null: none
 
   // ---- data movement
   void zero(Tensor y);
@@ -140,16 +170,16 @@ class Ops {
   // dgate, dup = gradients; dgate may be gate, and dup may be up.
   void gated_silu_backward(Tensor dgate, Tensor dup, Tensor dy, Tensor gate, Tensor up);
 
-  // The linear layer of QLoRA: y = residual + x W^T + bias + scaling * t B^T, t = dropout(x) A^T.
-  // y, residual: C [T, out] dense (residual may be empty, or y itself); x: C [T, in] dense;
-  // t: C [T, r], kept for backward. Without adapter, lora and t are empty.
+  // The linear layers of QLoRA. For each: y = residual + x W^T + bias + scaling * t B^T with
+  // t = dropout(x) A^T. The outputs lie side by side.
+  // y, residual: C [T, all out] (residual may be empty, or y itself); x: C [T, in + tail], of which
+  // the tail is written: the t of each layer in turn, kept for backward.
   // With y empty only t is computed: what recomputation needs of a block's last product.
-  void lora_linear_forward(Tensor y, Tensor t, Tensor residual, Tensor x, const FrozenLinear& w,
-                           const LoraAdapter& lora);
-  // dx (+)= dy W + dropout'(u A) with u = scaling * dy B; gradient.a += u^T dropout(x);
-  // gradient.b += scaling * dy^T t. dx may be empty (nothing below needs it).
-  void lora_linear_backward(Tensor dx, bool accumulate, const LoraGradient& gradient, Tensor dy,
-                            Tensor x, Tensor t, const FrozenLinear& w, const LoraAdapter& lora);
+  void lora_linear_forward(Tensor y, Tensor residual, Tensor x, const LinearGroup& group);
+  // dx = sum of dy W + dropout'(u A) with u = scaling * dy B; gradient.a += u^T dropout(x);
+  // gradient.b += scaling * dy^T t. dx: C [T, in] dense, or empty (nothing below needs it);
+  // dy: C [T, all out + tail], of which the tail is scratch; x as forward left it.
+  void lora_linear_backward(Tensor dx, Tensor dy, Tensor x, const LinearGroup& group);
 
   // Head and loss in row chunks; the full logits never exist.
   // loss: f32 [1, 1] += sum over rows with label >= 0 of -log softmax(x W^T)[label].
@@ -167,6 +197,24 @@ class Ops {
   void adamw(Tensor p, Tensor g, Tensor m, Tensor v, const AdamWOptions& options);
   // bitsandbytes' 8-bit AdamW (docs/numerics.md, "Optimizer").
   void adamw_8bit(Tensor p, Tensor g, const Adam8bitState& state, const AdamWOptions& options);
+
+ protected:
+  // Brackets a part of an operation for the probe.
+  class Span {
+   public:
+    Span(Probe* probe, const char* name) : probe_(probe) {
+      if (probe_) probe_->begin(name);
+    }
+    ~Span() {
+      if (probe_) probe_->end();
+    }
+    Span(const Span&) = delete;
+    Span& operator=(const Span&) = delete;
+
+   private:
+    Probe* probe_;
+  };
+  Span span(const char* name) const { return {probe_, name}; }
 
  private:
   virtual void do_zero(Tensor y) = 0;
@@ -194,11 +242,10 @@ class Ops {
   virtual void do_gated_silu_forward(Tensor y, Tensor gate, Tensor up) = 0;
   virtual void do_gated_silu_backward(Tensor dgate, Tensor dup, Tensor dy, Tensor gate,
                                       Tensor up) = 0;
-  virtual void do_lora_linear_forward(Tensor y, Tensor t, Tensor residual, Tensor x,
-                                      const FrozenLinear& w, const LoraAdapter& lora) = 0;
-  virtual void do_lora_linear_backward(Tensor dx, bool accumulate, const LoraGradient& gradient,
-                                       Tensor dy, Tensor x, Tensor t, const FrozenLinear& w,
-                                       const LoraAdapter& lora) = 0;
+  virtual void do_lora_linear_forward(Tensor y, Tensor residual, Tensor x,
+                                      const LinearGroup& group) = 0;
+  virtual void do_lora_linear_backward(Tensor dx, Tensor dy, Tensor x,
+                                       const LinearGroup& group) = 0;
   virtual void do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
                                        int64_t trained, float gradient) = 0;
   virtual void do_logits(Tensor logits, Tensor x, Tensor head) = 0;
@@ -208,6 +255,7 @@ class Ops {
                              const AdamWOptions& options) = 0;
 
   Arena& arena_;
+  Probe* probe_ = nullptr;
 };
 
 }  // namespace nibble

@@ -13,11 +13,18 @@
 namespace nibble {
 
 // The mean of all scales, which is subtracted before encoding because scales are positive.
-// Summed in double in index order and rounded once: bitsandbytes sums in float, in the order of its
-// device, so the last bits of its offset are its own.
+// Summed in double, each block of 256 in index order and then the blocks' sums, and rounded once:
+// an order that a device can keep. bitsandbytes sums in float, in the order of its device, so the
+// last bits of its offset are its own.
 inline float scale_offset(std::span<const float> absmax) {
+  constexpr size_t block_size = QuantSpec::nested_block_size;
   double sum = 0;
-  for (const float value : absmax) sum += static_cast<double>(value);
+  for (size_t begin = 0; begin < absmax.size(); begin += block_size) {
+    double block_sum = 0;
+    for (const float value : absmax.subspan(begin, std::min(block_size, absmax.size() - begin)))
+      block_sum += static_cast<double>(value);
+    sum += block_sum;
+  }
   return static_cast<float>(sum / static_cast<double>(absmax.size()));
 }
 

@@ -1,4 +1,4 @@
-// How fast this machine is at what a step does, measured in a moment, for predicted times.
+// How fast a device is at what a step does, measured in a moment, for predicted times.
 #pragma once
 
 #include "ops/plan/plan_ops.h"
@@ -6,6 +6,6 @@
 
 namespace nibble {
 
-DeviceProfile calibrate_cpu(const TrainOptions& options);
+DeviceProfile calibrate(const Device& device, DType compute);
 
 }  // namespace nibble

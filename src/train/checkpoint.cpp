@@ -84,7 +84,7 @@ Json run_identity(const TrainOptions& o, const ModelSource& source,
   id["load_in_4bit"] = o.load_in_4bit;
   id["bnb_4bit_quant_type"] = static_cast<int>(o.bnb_4bit_quant_type);
   id["bnb_4bit_use_double_quant"] = o.bnb_4bit_use_double_quant;
-  id["compute_dtype"] = name_of(compute_dtype(o.bnb_4bit_compute_dtype));
+  id["compute_dtype"] = name_of(compute_dtype(o));
   return id;
 }
 

@@ -8,7 +8,6 @@
 #include "core/error.h"
 #include "files/safetensors.h"
 #include "memory/planned_run.h"
-#include "ops/cpu/threads.h"
 #include "train/dry_run.h"
 #include "train/tokenizer_source.h"
 #include "transformer/inference_model.h"
@@ -106,9 +105,11 @@ std::vector<MicroBatch> eval_batches(const Dataset& data, int64_t batch_size) {
   return batches;
 }
 
-Evaluation run_evaluation(const TrainOptions& options, const std::string& logits_out,
+Evaluation run_evaluation(const TrainOptions& given, const std::string& logits_out,
                           const EvaluationEvents& events) {
-  check_eval_options(options);
+  check_eval_options(given);
+  TrainOptions options = given;
+  const Device device = resolve_device(options);
   const ModelSource source =
       ModelSource::open(options.model_name_or_path, options.ignore_config_fields);
   const TokenizerSource tokens = TokenizerSource::open(options.model_name_or_path);
@@ -159,7 +160,7 @@ Evaluation run_evaluation(const TrainOptions& options, const std::string& logits
     file.finish();
   };
   result.peak_bytes =
-      run_planned(cpu::thread_count(options.threads), work, "this evaluation",
+      run_planned(device, work, "this evaluation",
                   "use a smaller per_device_eval_batch_size or a smaller max_length");
   if (!std::isfinite(result.loss))
     fail(ErrorKind::diverged, "eval: the loss is {}; are weights and adapter sound?", result.loss);

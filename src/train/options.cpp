@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "ops/cpu/isa.h"
+#include "ops/cpu/threads.h"
 
 namespace nibble {
 namespace {
@@ -14,25 +15,31 @@ void require(bool ok, const char* name, double got, const char* expected) {
 
 }  // namespace
 
-DType compute_dtype(const std::string& name) {
-  if (name == "auto") return cpu::cpu_prefers_bf16() ? DType::bf16 : DType::f32;
+Device resolve_device(TrainOptions& options) {
+  const Device device = choose_device(options.device, cpu::thread_count(options.threads));
+  options.device = device.name();
+  return device;
+}
+
+DType compute_dtype(const TrainOptions& options) {
+  const std::string& name = options.bnb_4bit_compute_dtype;
+  const bool cuda = options.device.starts_with("cuda");
+  if (name == "auto") return cuda || cpu::cpu_prefers_bf16() ? DType::bf16 : DType::f32;
   if (name == "float32") return DType::f32;
   if (name == "bfloat16") {
-    if (!cpu::cpu_has_bf16())
+    if (!cuda && !cpu::cpu_has_bf16())
       fail(ErrorKind::usage,
            "bnb_4bit_compute_dtype: this CPU cannot (it has no AVX-512); use float32 or auto");
     return DType::bf16;
   }
-  fail(
-      ErrorKind::usage,
-      "bnb_4bit_compute_dtype: got {}, and on the CPU Nibble computes in bfloat16 or float32 (auto "
-      "chooses)",
-      name);
+  fail(ErrorKind::usage,
+       "bnb_4bit_compute_dtype: got {}, and Nibble computes in bfloat16 or float32 (auto chooses)",
+       name);
 }
 
 WeightOptions weight_options(const TrainOptions& options) {
   WeightOptions weights;
-  weights.compute = compute_dtype(options.bnb_4bit_compute_dtype);
+  weights.compute = compute_dtype(options);
   weights.load_in_4bit = options.load_in_4bit;
   weights.quant.type = options.bnb_4bit_quant_type;
   weights.quant.double_quant = options.bnb_4bit_use_double_quant;

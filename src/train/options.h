@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "files/adapter_dir.h"
+#include "ops/device.h"
 #include "train/learning_rate.h"
 #include "train/optimizer.h"
 #include "transformer/weights.h"
@@ -63,7 +64,8 @@ struct TrainOptions {
   int64_t save_steps = 500;
   int64_t save_total_limit = 2;
 
-  int threads = 0;  // 0: all processors
+  std::string device = "auto";  // auto, cpu, cuda, cuda:N
+  int threads = 0;               // of the CPU; 0: all processors
 
   static AdapterConfig default_lora() {
     AdapterConfig config;
@@ -74,9 +76,12 @@ struct TrainOptions {
   }
 };
 
-// The dtype of activations that the options ask for on this machine's CPU: bfloat16 where that is
-// the faster one, else float32. Throws usage for one that it cannot compute.
-DType compute_dtype(const std::string& name);
+// Chooses options.device and puts its name there, so that what follows knows it.
+Device resolve_device(TrainOptions& options);
+
+// The dtype of activations that the options ask for on their device, which must be resolved:
+// bfloat16 where that is the faster one, else float32. Throws usage for one that it cannot compute.
+DType compute_dtype(const TrainOptions& options);
 
 WeightOptions weight_options(const TrainOptions& options);
 OptimizerOptions optimizer_options(const TrainOptions& options);

@@ -9,8 +9,7 @@
 #include "data/batch_schedule.h"
 #include "files/model_writer.h"
 #include "files/run_dir.h"
-#include "ops/cpu/cpu_ops.h"
-#include "ops/cpu/threads.h"
+#include "ops/device.h"
 #include "train/calibration.h"
 #include "train/checkpoint.h"
 #include "train/dry_run.h"
@@ -36,6 +35,7 @@ class Trainer {
  public:
   Trainer(const TrainOptions& options, TrainEvents events)
       : options_(options),
+        device_(resolve_device(options_)),
         events_(std::move(events)),
         source_(ModelSource::open(options.model_name_or_path, options.ignore_config_fields)),
         tokens_(TokenizerSource::open(options.model_name_or_path)) {
@@ -60,6 +60,7 @@ class Trainer {
   void write_result(RunDir& run, TrainStep& step);
 
   TrainOptions options_;
+  const Device device_;
   TrainEvents events_;
   ModelSource source_;
   TokenizerSource tokens_;
@@ -119,7 +120,7 @@ MemoryPlan Trainer::plan() {
   }
   shape.train = largest_batches(std::move(batches));
   shape.eval = largest_batches(eval_batches_);
-  return plan_training(source_, options_, shape, calibrate_cpu(options_));
+  return plan_training(source_, options_, shape, calibrate(device_, compute_dtype(options_)));
 }
 
 double Trainer::evaluate(TrainStep& step, int64_t at) {
@@ -253,16 +254,16 @@ TrainResult Trainer::run() {
                                                                 : RunMode::fresh;
   const MemoryPlan planned = plan();
   if (events_.planned) events_.planned(planned);
-  check_fits_host(planned);
+  check_fits(planned, device_);
   identity_ =
       run_identity(options_, source_, data_.sha256, schedule_->total_steps(), tokens_.sha256);
   state_.identity = identity_;
   RunDir run(options_.output_dir, mode);
 
-  Buffer reservation = Buffer::host(planned.peak_bytes());
+  Buffer reservation = reserve(device_, planned.peak_bytes());
   Arena arena(reservation.data(), planned.peak_bytes());
-  CpuOps ops(arena, cpu::thread_count(options_.threads));
-  TrainStep step(source_, options_, ops, events_.loading);
+  const auto ops = make_ops(device_, arena);
+  TrainStep step(source_, options_, *ops, events_.loading);
   note(fmt::format("loaded {}: {} linear layers in 4 bits", options_.model_name_or_path,
                    step.weights().quantized_linears));
   const LoraParameters& parameters = step.parameters();
@@ -284,10 +285,10 @@ TrainResult Trainer::run() {
     state_ = load_checkpoint(folder, step, identity_);
     note(fmt::format("resumed from {} at step {}", folder.string(), state_.step));
   } else if (start_) {
-    step.parameters().load(ops, *start_, options_.adapter_name_or_path);
+    step.parameters().load(*ops, *start_, options_.adapter_name_or_path);
     note(fmt::format("adapter starts from {}", options_.adapter_name_or_path));
   }
-  reservation.commit();
+  if (!device_.is_cuda()) reservation.commit();
   if (mode == RunMode::overwrite) run.clear();  // not before weights and adapter proved sound
 
   train(run, step);
@@ -305,8 +306,11 @@ MemoryPlan plan_run(const TrainOptions& options) {
   if (!options.dataset.empty()) return Trainer(options, {}).plan();
   const ModelSource source =
       ModelSource::open(options.model_name_or_path, options.ignore_config_fields);
+  TrainOptions resolved = options;
+  const Device device = resolve_device(resolved);
   std::vector<int32_t> zeros;
-  return plan_training(source, options, longest_shape(options, zeros), calibrate_cpu(options));
+  return plan_training(source, resolved, longest_shape(resolved, zeros),
+                       calibrate(device, compute_dtype(resolved)));
 }
 
 TrainResult run_training(const TrainOptions& options, const TrainEvents& events) {

@@ -6,8 +6,6 @@
 //   y = x_mid + down(silu(gate) * up)
 #pragma once
 
-#include <vector>
-
 #include "lora/parameters.h"
 #include "ops/ops.h"
 #include "transformer/batch.h"
@@ -15,27 +13,29 @@
 
 namespace nibble {
 
-// What forward leaves for backward, and scratch for both. All C [T, ...] but the statistics.
+// What forward leaves for backward, and scratch for both. All C [T, ...] but the statistics. Where
+// a group of linear layers reads or whose gradient it is, the tail of its adapters lies behind.
 struct BlockActivations {
-  Tensor h1;              // [T, hidden]
+  Tensor h1;              // [T, hidden + tail]
   Tensor rstd1;           // f32 [T, 1]
-  Tensor qkv;             // [T, q + 2 kv], memory of q, k and v
-  Tensor q, k, v;         // views of qkv: columns when fused, pieces when not
-  Tensor q_raw, k_raw;    // before q/k norm, or empty
+  Tensor qkv;             // [T, q + 2 kv], what the projections give
+  Tensor q, k, v;         // after q/k norm and rotation; views of qkv where there is no norm
   Tensor q_rstd, k_rstd;  // f32 [T, heads], [T, kv_heads], or empty
-  Tensor attention;       // [T, q]
+  Tensor attention;       // [T, q + tail]
   Tensor lse;             // f32 [T, heads]
   Tensor x_mid;           // [T, hidden]
-  Tensor h2;              // [T, hidden]
+  Tensor h2;              // [T, hidden + tail]
   Tensor rstd2;           // f32 [T, 1]
-  Tensor gate_up;         // [T, 2 intermediate], memory of gate and up
+  Tensor gate_up;         // [T, 2 intermediate + tail]; backward puts its gradient here
   Tensor gate, up;        // views of gate_up
-  Tensor act;             // [T, intermediate]
-  std::vector<Tensor> t;  // [T, r] for each linear; empty where it has no adapter
+  Tensor act;             // [T, intermediate + tail]
 
   BlockActivations(const ModelSpec& spec, const LoraParameters* lora, int64_t layer, int64_t tokens,
                    DType compute, MemoryUse use, Arena& arena);
 };
+
+// Columns behind dx that block_backward needs as scratch, whatever the layer.
+int64_t gradient_tail(const ModelSpec& spec, const LoraParameters* lora);
 
 // Keys and values of all earlier tokens of one document, for generation.
 struct KeyValueCache {
@@ -59,9 +59,9 @@ void block_forward(const BlockContext& context, const BlockWeights& weights, int
                    Tensor y, Tensor x, BlockActivations& activations,
                    KeyValueCache* cache = nullptr);
 
-// dx, C [T, hidden], holds the gradient of y on entry and that of x on return, or nothing of use
-// when `input_gradient` is false: no adapter lies below. Adapter gradients are added to.
-// Activations are overwritten. x as in forward.
+// dx, C [T, hidden + gradient_tail], holds the gradient of y on entry and that of x on return, or
+// nothing of use when `input_gradient` is false: no adapter lies below. Adapter gradients are added
+// to. Activations are overwritten. x as in forward.
 void block_backward(const BlockContext& context, const BlockWeights& weights, int64_t layer,
                     Tensor dx, bool input_gradient, Tensor x, BlockActivations& activations);
 

@@ -49,7 +49,8 @@ void Model::forward_backward(const Batch& batch, const CheckpointPolicy& policy,
   };
 
   // Forward. x[i] is block i's input; what a kept block leaves lies above its output.
-  const Tensor dx = hidden(batch, "dx", MemoryUse::working_set);
+  const Tensor dx = arena.tensor(batch.tokens(), spec_.hidden_size + gradient_tail(spec_, lora_),
+                                 compute_, MemoryUse::working_set, "dx");
   std::vector<Tensor> x{hidden(batch, "block input", MemoryUse::checkpoints)};
   std::vector<std::optional<BlockActivations>> kept(layers);
   std::vector<size_t> marks;
@@ -75,7 +76,8 @@ void Model::forward_backward(const Batch& batch, const CheckpointPolicy& policy,
     ops_.rms_norm_forward(h, rstd, x[layers], weights_.final_norm, spec_.rms_norm_eps);
     ops_.linear_cross_entropy(loss, h, h, weights_.head, batch.targets, batch.trained,
                               gradient_scale);
-    ops_.rms_norm_backward(dx, false, h, x[layers], weights_.final_norm, rstd);
+    ops_.rms_norm_backward(dx.columns(0, spec_.hidden_size), false, h, x[layers],
+                           weights_.final_norm, rstd);
   }
 
   // Backward, from the last block to the lowest trained one; each block's memory is returned after

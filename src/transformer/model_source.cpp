@@ -1,6 +1,7 @@
 #include <filesystem>
 
 #include "files/json.h"
+#include "transformer/architectures.h"
 #include "transformer/config_reader.h"
 #include "transformer/weights.h"
 
@@ -52,6 +53,14 @@ ModelSource ModelSource::open(const std::string& path, const std::vector<std::st
   }
   source.spec = model_spec_from_config(config, ignored);
   source.prequantized = is_bitsandbytes_4bit(config);
+  return source;
+}
+
+ModelSource ModelSource::synthesize(const std::string& architecture) {
+  ModelSource source;
+  source.path = architecture;
+  source.spec = model_spec_from_config(architecture_config(architecture));
+  source.synthetic = true;
   return source;
 }
 

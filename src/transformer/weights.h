@@ -41,9 +41,13 @@ struct ModelSource {
 
   // Throws bad_input.
   static ModelSource open(const std::string& path, const std::vector<std::string>& ignored = {});
+  // Random weights in the shape of a known architecture, "phi4mini". Throws usage for another name.
+  static ModelSource synthesize(const std::string& architecture);
   const ModelDir& weights() const;  // throws bad_input when there are none
   // True when config.json says that the weights are stored quantized by bitsandbytes.
   bool prequantized = false;
+  // Weights of a named architecture (transformer/architectures.h) are drawn at random.
+  bool synthetic = false;
 };
 
 // Called after each tensor with the bytes read so far and in all.

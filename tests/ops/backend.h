@@ -15,6 +15,7 @@
 
 #include "core/buffer.h"
 #include "ops/cpu/cpu_ops.h"
+#include "ops/device.h"
 #include "ops/ops.h"
 #include "reference/matrix.h"
 
@@ -45,10 +46,27 @@ class CpuBackend final : public Backend {
   CpuOps ops_{arena_, std::getenv("NIBBLE_ISA") ? 1 : 2};
 };
 
-inline std::vector<std::string> backend_names() { return {"cpu"}; }
+class CudaBackend final : public Backend {
+ public:
+  Ops& ops() override { return *ops_; }
+
+ private:
+  static constexpr size_t capacity = size_t{1} << 30;
+  Device device_ = choose_device("cuda", 1);
+  Buffer buffer_ = reserve(device_, capacity);
+  Arena arena_{buffer_.data(), capacity};
+  std::unique_ptr<Ops> ops_ = make_ops(device_, arena_);
+};
+
+// The GPU's when there is one that this program can use.
+inline std::vector<std::string> backend_names() {
+  static const bool cuda = choose_device("auto", 1).is_cuda();
+  return cuda ? std::vector<std::string>{"cpu", "cuda"} : std::vector<std::string>{"cpu"};
+}
 
 inline std::unique_ptr<Backend> make_backend(const std::string& name) {
   if (name == "cpu") return std::make_unique<CpuBackend>();
+  if (name == "cuda") return std::make_unique<CudaBackend>();
   throw std::invalid_argument("no backend " + name);
 }
 

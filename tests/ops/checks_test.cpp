@@ -191,56 +191,71 @@ TEST_F(Checks, GatedSilu) {
 }
 
 TEST_F(Checks, LoraLinear) {
-  FrozenLinear w;
+  LoraLinear layer;
+  FrozenLinear& w = layer.weight;
   w.out_features = 6;
   w.in_features = 8;
   w.dense = make(6, 8);
-  LoraAdapter lora;
+  LoraAdapter& lora = layer.lora;
   lora.a = make(2, 8);
   lora.b = make(6, 2);
   lora.scaling = 1;
-  const Tensor x = make(3, 8), t = make(3, 2), y = make(3, 6);
-  const auto forward = [&](Tensor out, Tensor kept, Tensor residual, Tensor in) {
-    ops.lora_linear_forward(out, kept, residual, in, w, lora);
+  layer.gradient = {make(2, 8), make(6, 2)};
+  const LinearGroup group{{&layer, 1}};
+  const int64_t tail = group.tail();
+  ASSERT_EQ(tail, 16);
+  const Tensor x = make(3, 8 + tail), y = make(3, 6);
+  const auto forward = [&](Tensor out, Tensor residual, Tensor in) {
+    ops.lora_linear_forward(out, residual, in, group);
   };
-  forward(y, t, {}, x);
+  forward(y, {}, x);
+  forward({}, {}, x);
   const char* name = "lora_linear_forward";
-  refuses(name, [&] { forward(y, {}, {}, x); });
-  refuses(name, [&] { forward({}, {}, {}, x); });
-  refuses(name, [&] { forward(make(3, 5), t, {}, x); });
-  refuses(name, [&] { forward(y, make(3, 3), {}, x); });
-  refuses(name, [&] { forward(y, t, {}, make(3, 7)); });
-  refuses(name, [&] { forward(strided(3, 6), t, {}, x); });
-  refuses(name, [&] { forward(y, t, {}, strided(3, 8)); });
-  refuses(name, [&] { forward(y, t, make(2, 6), x); });
-  refuses(name, [&] { forward(y, t, {}, make(3, 8, DType::bf16)); });
+  refuses(name, [&] { ops.lora_linear_forward(y, {}, x, {}); });
+  refuses(name, [&] { forward({}, y, x); });
+  refuses(name, [&] { forward(make(3, 5), {}, x); });
+  refuses(name, [&] { forward(y, {}, make(3, 8)); });
+  refuses(name, [&] { forward(x.columns(0, 6), {}, x); });
+  refuses(name, [&] { forward(y, make(2, 6), x); });
+  refuses(name, [&] { forward(y, {}, make(3, 8 + tail, DType::bf16)); });
   {
     const LoraAdapter before = lora;
     lora.dropout = 1;
-    refuses(name, [&] { forward(y, t, {}, x); });
+    refuses(name, [&] { forward(y, {}, x); });
     lora = before;
     lora.b = make(6, 3);
-    refuses(name, [&] { forward(y, t, {}, x); });
+    refuses(name, [&] { forward(y, {}, x); });
+    lora = {};
+    refuses(name, [&] { forward({}, {}, x.columns(0, 8)); });
     lora = before;
   }
+  {
+    LoraLinear two[] = {layer, layer};
+    two[1].weight.in_features = 4;
+    two[1].weight.dense = make(6, 4);
+    refuses(name, [&] { ops.lora_linear_forward(make(3, 12), {}, x, {two}); });
+  }
   w.bias = make(1, 5);
-  refuses(name, [&] { forward(y, t, {}, x); });
+  refuses(name, [&] { forward(y, {}, x); });
   w.bias = {};
   w.quantized.codes = make(1, 24, DType::u8);
-  refuses(name, [&] { forward(y, t, {}, x); });  // dense and quantized
+  refuses(name, [&] { forward(y, {}, x); });  // dense and quantized
   w.quantized = {};
 
-  const LoraGradient gradient{make(2, 8), make(6, 2)};
-  const auto backward = [&](Tensor dx, const LoraGradient& g, Tensor dy) {
-    ops.lora_linear_backward(dx, false, g, dy, x, t, w, lora);
+  const Tensor dy = make(3, 6 + tail);
+  const auto backward = [&](Tensor dx, Tensor of_y) {
+    ops.lora_linear_backward(dx, of_y, x, group);
   };
-  backward(make(3, 8), gradient, y);
+  backward(make(3, 8), dy);
+  backward({}, dy);
   name = "lora_linear_backward";
-  refuses(name, [&] { backward(make(3, 7), gradient, y); });
-  refuses(name, [&] { backward(x, gradient, y); });
-  refuses(name, [&] { backward(make(3, 8), gradient, make(3, 5)); });
-  refuses(name, [&] { backward(make(3, 8), {make(2, 8), make(2, 6)}, y); });
-  refuses(name, [&] { backward(make(3, 8), {}, y); });
+  refuses(name, [&] { backward(make(3, 7), dy); });
+  refuses(name, [&] { backward(x.columns(0, 8), dy); });
+  refuses(name, [&] { backward(make(3, 8), y); });
+  layer.gradient.b = make(2, 6);
+  refuses(name, [&] { backward(make(3, 8), dy); });
+  layer.gradient = {};
+  refuses(name, [&] { backward(make(3, 8), dy); });
 }
 
 TEST_F(Checks, LinearCrossEntropy) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 #include "files/json.h"
@@ -101,6 +102,11 @@ Adapter GoldenModel::start() const {
     adapter.tensors.push_back(std::move(tensor));
   }
   return adapter;
+}
+
+std::string test_device() {
+  const char* device = std::getenv("NIBBLE_TEST_DEVICE");
+  return device ? device : "cpu";
 }
 
 std::vector<float> download(Ops& ops, Tensor x) {

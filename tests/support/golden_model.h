@@ -1,5 +1,6 @@
 // A tiny model with what transformers and PEFT computed for it (tools/make_model_goldens.py), and a
-// machine that runs the same thing on Nibble's CPU backend.
+// machine that runs the same thing on Nibble: on the CPU, or on the device that the environment's
+// NIBBLE_TEST_DEVICE names.
 #pragma once
 
 #include <filesystem>
@@ -11,7 +12,7 @@
 
 #include "core/buffer.h"
 #include "files/safetensors.h"
-#include "ops/cpu/cpu_ops.h"
+#include "ops/device.h"
 #include "train/step.h"
 
 namespace nibble::test {
@@ -31,8 +32,8 @@ class GoldenModel {
   bool has_final_values() const;  // variants of another case have none
 
   int64_t documents() const { return static_cast<int64_t>(ids_.size()); }
-  MicroBatch batch() const;                // all documents
-  MicroBatch document(int64_t d) const;    // one
+  MicroBatch batch() const;              // all documents
+  MicroBatch document(int64_t d) const;  // one
   AdapterConfig lora() const;
   // Training options of the golden's ten steps, in float32 without dropout.
   TrainOptions options() const;
@@ -45,20 +46,33 @@ class GoldenModel {
   std::vector<std::vector<int32_t>> ids_, labels_;
 };
 
+// NIBBLE_TEST_DEVICE, or cpu.
+std::string test_device();
+
 // Backend, reservation and training step for a model.
 struct TrainingRig {
   ModelSource source;
+  Device device;
   Buffer buffer;
   Arena arena;
-  CpuOps ops;
+  std::unique_ptr<Ops> backend;
+  Ops& ops;
   TrainStep step;
 
-  explicit TrainingRig(const TrainOptions& options, int threads = 2)
+  explicit TrainingRig(TrainOptions options, int threads = 2)
       : source(ModelSource::open(options.model_name_or_path)),
-        buffer(Buffer::host(size_t{256} << 20)),
+        device(choose_device(test_device(), threads)),
+        buffer(reserve(device, size_t{256} << 20)),
         arena(buffer.data(), buffer.size()),
-        ops(arena, threads),
-        step(source, options, ops) {}
+        backend(make_ops(device, arena)),
+        ops(*backend),
+        step(source, on(device, options), ops) {}
+
+ private:
+  static const TrainOptions& on(const Device& device, TrainOptions& options) {
+    options.device = device.name();
+    return options;
+  }
 };
 
 std::vector<float> download(Ops& ops, Tensor x);

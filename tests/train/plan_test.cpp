@@ -83,6 +83,7 @@ TEST_P(Plan, PeakIsTheMeasuredPeak) {
     const int threads = draw == 5 ? 3 : 1;  // scratch may depend on it
     DeviceProfile profile;
     profile.threads = threads;
+    profile.cuda = choose_device(test_device(), threads).is_cuda();
     const MemoryPlan plan = plan_training(source, options, shape, profile);
 
     TrainingRig rig(options, threads);

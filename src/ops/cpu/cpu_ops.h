@@ -42,11 +42,9 @@ class CpuOps final : public Ops {
                              const AttentionShape& shape) override;
   void do_gated_silu_forward(Tensor y, Tensor gate, Tensor up) override;
   void do_gated_silu_backward(Tensor dgate, Tensor dup, Tensor dy, Tensor gate, Tensor up) override;
-  void do_lora_linear_forward(Tensor y, Tensor t, Tensor residual, Tensor x, const FrozenLinear& w,
-                              const LoraAdapter& lora) override;
-  void do_lora_linear_backward(Tensor dx, bool accumulate, const LoraGradient& gradient, Tensor dy,
-                               Tensor x, Tensor t, const FrozenLinear& w,
-                               const LoraAdapter& lora) override;
+  void do_lora_linear_forward(Tensor y, Tensor residual, Tensor x,
+                              const LinearGroup& group) override;
+  void do_lora_linear_backward(Tensor dx, Tensor dy, Tensor x, const LinearGroup& group) override;
   void do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
                                int64_t trained, float gradient) override;
   void do_logits(Tensor logits, Tensor x, Tensor head) override;
@@ -58,7 +56,11 @@ class CpuOps final : public Ops {
   const cpu::ElementKernels& elements(DType compute) const {
     return *kernels_.elements[static_cast<size_t>(compute)];
   }
-  // y (=|+=) dropout(x), the mask being that of a whole [T, in] matrix.
+  // One layer of a group: its columns of y, residual and dy; t, the columns of x's tail.
+  void forward(Tensor y, Tensor residual, Tensor x, Tensor t, const LoraLinear& linear);
+  void backward(Tensor dx, bool accumulate, Tensor dy, Tensor x, Tensor t,
+                const LoraLinear& linear);
+  // y (=|+=) dropout(x), the mask being that of a whole [T, in] matrix; both dense.
   void dropout(Tensor y, bool accumulate, Tensor x, const LoraAdapter& lora) const;
 
   const int threads_;

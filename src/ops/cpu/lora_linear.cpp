@@ -35,8 +35,20 @@ void scale_into(Tensor y, Tensor x, float scale, const cpu::ElementKernels& kern
 
 }  // namespace
 
-void CpuOps::do_lora_linear_forward(Tensor y, Tensor t, Tensor residual, Tensor x,
-                                    const FrozenLinear& w, const LoraAdapter& lora) {
+void CpuOps::do_lora_linear_forward(Tensor y, Tensor residual, Tensor x, const LinearGroup& group) {
+  const int64_t in = group.in_features();
+  int64_t out = 0, tail = in;
+  for (const LoraLinear& linear : group.linears) {
+    const int64_t width = linear.weight.out_features, rank = linear.lora ? linear.lora.rank() : 0;
+    forward(y ? y.columns(out, width) : y, residual ? residual.columns(out, width) : residual,
+            x.columns(0, in), x.columns(tail, rank), linear);
+    out += width;
+    tail += rank;
+  }
+}
+
+void CpuOps::forward(Tensor y, Tensor residual, Tensor x, Tensor t, const LoraLinear& linear) {
+  const auto& [w, lora, gradient] = linear;
   const Arena::Scope scope(arena());
   const auto scratch = cpu::LoraLinearForwardScratch::take(arena(), threads_, x.rows, x.dtype,
                                                            static_cast<bool>(y), w, lora);
@@ -47,7 +59,10 @@ void CpuOps::do_lora_linear_forward(Tensor y, Tensor t, Tensor residual, Tensor 
                 transposed(w.quantized ? scratch.weight : w.dense), w.bias, scratch.workspace);
   }
   if (!lora) return;
-  if (scratch.x) dropout(scratch.x, false, x, lora);
+  if (scratch.x) {
+    do_copy(scratch.x, x);
+    dropout(scratch.x, false, scratch.x, lora);
+  }
   if (scratch.a) do_convert(scratch.a, lora.a);
   matmul_.run(t, false, plain(scratch.x ? scratch.x : x),
               transposed(scratch.a ? scratch.a : lora.a), {}, scratch.workspace);
@@ -56,9 +71,20 @@ void CpuOps::do_lora_linear_forward(Tensor y, Tensor t, Tensor residual, Tensor 
   matmul_.run(y, true, plain(t), transposed(scratch.b), {}, scratch.workspace);
 }
 
-void CpuOps::do_lora_linear_backward(Tensor dx, bool accumulate, const LoraGradient& gradient,
-                                     Tensor dy, Tensor x, Tensor t, const FrozenLinear& w,
-                                     const LoraAdapter& lora) {
+void CpuOps::do_lora_linear_backward(Tensor dx, Tensor dy, Tensor x, const LinearGroup& group) {
+  const int64_t in = group.in_features();
+  int64_t out = 0, tail = in;
+  for (const LoraLinear& linear : group.linears) {
+    const int64_t width = linear.weight.out_features, rank = linear.lora ? linear.lora.rank() : 0;
+    backward(dx, out > 0, dy.columns(out, width), x.columns(0, in), x.columns(tail, rank), linear);
+    out += width;
+    tail += rank;
+  }
+}
+
+void CpuOps::backward(Tensor dx, bool accumulate, Tensor dy, Tensor x, Tensor t,
+                      const LoraLinear& linear) {
+  const auto& [w, lora, gradient] = linear;
   const Arena::Scope scope(arena());
   const auto scratch = cpu::LoraLinearBackwardScratch::take(arena(), threads_, dy.rows, dy.dtype,
                                                             static_cast<bool>(dx), w, lora);
@@ -83,7 +109,10 @@ void CpuOps::do_lora_linear_backward(Tensor dx, bool accumulate, const LoraGradi
         gradient_b[o * rank + r] += lora.scaling * transposed_gradient[r * w.out_features + o];
   });
 
-  if (scratch.x) dropout(scratch.x, false, x, lora);
+  if (scratch.x) {
+    do_copy(scratch.x, x);
+    dropout(scratch.x, false, scratch.x, lora);
+  }
   matmul_.run(gradient.a, true, transposed(scratch.u), plain(scratch.x ? scratch.x : x), {},
               scratch.workspace);
   if (!dx) return;

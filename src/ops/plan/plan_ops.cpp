@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/cpu/scratch.h"
+#include "ops/cuda/scratch.h"
 
 namespace nibble {
 namespace {
@@ -65,6 +66,8 @@ void PlanOps::do_quantize_blocks(Tensor codes, Tensor absmax, Tensor x, const Qu
   move(bytes_of({codes, absmax, x}));
 }
 void PlanOps::do_double_quantize(const QuantizedMatrix& q, Tensor absmax) {
+  const Arena::Scope scope(arena());
+  if (profile_.cuda) (void)cuda::double_partials(arena(), q.nested_absmax.size());
   move(bytes_of({q.scale_codes, absmax}));
 }
 void PlanOps::do_dequantize(Tensor w, const QuantizedMatrix& q) {
@@ -91,7 +94,10 @@ void PlanOps::do_rms_norm_backward(Tensor dx, bool accumulate, Tensor dy, Tensor
 void PlanOps::do_attention_forward(Tensor, Tensor, Tensor, Tensor, Tensor,
                                    const Documents& documents, const AttentionShape& shape) {
   const Arena::Scope scope(arena());
-  (void)cpu::AttentionScratch::take_forward(arena(), profile_.threads, shape);
+  if (profile_.cuda)
+    (void)cuda::AttentionScratch::take_forward(arena(), documents.count());
+  else
+    (void)cpu::AttentionScratch::take_forward(arena(), profile_.threads, shape);
   attention(4.0 * static_cast<double>(shape.heads * shape.head_dim) *
             visible_pairs(documents, shape.window));
 }
@@ -101,7 +107,10 @@ void PlanOps::do_attention_backward(Tensor dq, Tensor, Tensor, Tensor, Tensor, T
                                     Tensor, Tensor, const Documents& documents,
                                     const AttentionShape& shape) {
   const Arena::Scope scope(arena());
-  (void)cpu::AttentionScratch::take_backward(arena(), profile_.threads, dq.rows, shape);
+  if (profile_.cuda)
+    (void)cuda::AttentionScratch::take_backward(arena(), documents.count(), dq.rows, shape);
+  else
+    (void)cpu::AttentionScratch::take_backward(arena(), profile_.threads, dq.rows, shape);
   attention(14.0 * static_cast<double>(shape.heads * shape.head_dim) *
             visible_pairs(documents, shape.window));
 }
@@ -113,56 +122,80 @@ void PlanOps::do_gated_silu_backward(Tensor dgate, Tensor dup, Tensor dy, Tensor
   move(bytes_of({dgate, dup, dy, gate, up}));
 }
 
-void PlanOps::do_lora_linear_forward(Tensor y, Tensor, Tensor residual, Tensor x,
-                                     const FrozenLinear& w, const LoraAdapter& lora) {
+void PlanOps::linear_scratch(bool backward, bool has_output, Tensor x, const LinearGroup& group) {
   const Arena::Scope scope(arena());
-  (void)cpu::LoraLinearForwardScratch::take(arena(), profile_.threads, x.rows, x.dtype,
-                                            static_cast<bool>(y), w, lora);
-  const auto tokens = static_cast<double>(x.rows);
-  const auto in = static_cast<double>(w.in_features), out = static_cast<double>(w.out_features);
-  const auto rank = static_cast<double>(lora.rank());
-  if (y) {
-    dequantized(w);
-    product(tokens, out, in);
-    if (residual) move(2 * bytes_of({y}));
+  if (profile_.cuda) {
+    if (backward)
+      (void)cuda::LoraLinearBackwardScratch::take(arena(), x.rows, x.dtype, has_output, group);
+    else
+      (void)cuda::LoraLinearForwardScratch::take(arena(), x.rows, x.dtype, has_output, group);
+    return;
   }
-  if (!lora) return;
-  product(tokens, rank, in);
-  move(bytes_of({x}));
-  if (y) {
-    product(tokens, out, rank);
-    move(2 * bytes_of({y}));
+  for (const auto& [w, lora, gradient] : group.linears) {
+    const Arena::Scope layer(arena());
+    if (backward)
+      (void)cpu::LoraLinearBackwardScratch::take(arena(), profile_.threads, x.rows, x.dtype,
+                                                 has_output, w, lora);
+    else
+      (void)cpu::LoraLinearForwardScratch::take(arena(), profile_.threads, x.rows, x.dtype,
+                                                has_output, w, lora);
   }
 }
 
-void PlanOps::do_lora_linear_backward(Tensor dx, bool, const LoraGradient&, Tensor dy, Tensor x,
-                                      Tensor, const FrozenLinear& w, const LoraAdapter& lora) {
-  const Arena::Scope scope(arena());
-  (void)cpu::LoraLinearBackwardScratch::take(arena(), profile_.threads, dy.rows, dy.dtype,
-                                             static_cast<bool>(dx), w, lora);
-  const auto tokens = static_cast<double>(dy.rows);
-  const auto in = static_cast<double>(w.in_features), out = static_cast<double>(w.out_features);
-  const auto rank = static_cast<double>(lora.rank());
-  if (dx) {
-    dequantized(w);
-    product(tokens, in, out);
+void PlanOps::do_lora_linear_forward(Tensor y, Tensor residual, Tensor x,
+                                     const LinearGroup& group) {
+  linear_scratch(false, static_cast<bool>(y), x, group);
+  const auto tokens = static_cast<double>(x.rows);
+  for (const auto& [w, lora, gradient] : group.linears) {
+    const auto in = static_cast<double>(w.in_features), out = static_cast<double>(w.out_features);
+    const double element = static_cast<double>(size_of(x.dtype));
+    if (y) {
+      dequantized(w);
+      product(tokens, out, in);
+      if (residual) move(2 * tokens * out * element);
+    }
+    if (!lora) continue;
+    const auto rank = static_cast<double>(lora.rank());
+    product(tokens, rank, in);
+    move(tokens * in * element);
+    if (y) {
+      product(tokens, out, rank);
+      move(2 * tokens * out * element);
+    }
   }
-  if (!lora) return;
-  product(tokens, rank, out);
-  product(out, rank, tokens);
-  product(in, rank, tokens);
-  move(2 * bytes_of({dy}) + bytes_of({x}));
-  if (dx) {
-    product(tokens, in, rank);
-    move(2 * bytes_of({dx}));
+}
+
+void PlanOps::do_lora_linear_backward(Tensor dx, Tensor dy, Tensor, const LinearGroup& group) {
+  linear_scratch(true, static_cast<bool>(dx), dy, group);
+  const auto tokens = static_cast<double>(dy.rows);
+  for (const auto& [w, lora, gradient] : group.linears) {
+    const auto in = static_cast<double>(w.in_features), out = static_cast<double>(w.out_features);
+    const double element = static_cast<double>(size_of(dy.dtype));
+    if (dx) {
+      dequantized(w);
+      product(tokens, in, out);
+    }
+    if (!lora) continue;
+    const auto rank = static_cast<double>(lora.rank());
+    product(tokens, rank, out);
+    product(out, rank, tokens);
+    product(in, rank, tokens);
+    move(tokens * (2 * out + in) * element);
+    if (dx) {
+      product(tokens, in, rank);
+      move(2 * tokens * in * element);
+    }
   }
 }
 
 void PlanOps::do_linear_cross_entropy(Tensor, Tensor dx, Tensor x, Tensor head, Tensor,
                                       int64_t trained, float) {
   const Arena::Scope scope(arena());
-  (void)cpu::CrossEntropyScratch::take(arena(), profile_.threads, trained, x.cols, head.rows,
-                                       x.dtype);
+  if (profile_.cuda)
+    (void)cuda::CrossEntropyScratch::take(arena(), trained, x.cols, head.rows, x.dtype);
+  else
+    (void)cpu::CrossEntropyScratch::take(arena(), profile_.threads, trained, x.cols, head.rows,
+                                         x.dtype);
   const auto rows = static_cast<double>(trained);
   const auto vocabulary = static_cast<double>(head.rows), features = static_cast<double>(x.cols);
   product(rows, vocabulary, features);
@@ -172,20 +205,28 @@ void PlanOps::do_linear_cross_entropy(Tensor, Tensor dx, Tensor x, Tensor head, 
 
 void PlanOps::do_logits(Tensor logits, Tensor x, Tensor head) {
   const Arena::Scope scope(arena());
-  (void)cpu::matmul_workspace(arena(), profile_.threads);
+  if (profile_.cuda)
+    (void)cuda::matmul_workspace(arena());
+  else
+    (void)cpu::matmul_workspace(arena(), profile_.threads);
   product(static_cast<double>(x.rows), static_cast<double>(head.rows), static_cast<double>(x.cols));
   move(bytes_of({logits}));
 }
 
 void PlanOps::do_sum_of_squares(Tensor, Tensor x) {
   const Arena::Scope scope(arena());
-  (void)cpu::partial_sums(arena(), x.cols);
+  if (profile_.cuda)
+    (void)cuda::double_partials(arena(), cuda::sum_of_squares_partials(x.cols));
+  else
+    (void)cpu::partial_sums(arena(), x.cols);
   move(bytes_of({x}));
 }
 void PlanOps::do_adamw(Tensor p, Tensor g, Tensor m, Tensor v, const AdamWOptions&) {
   move(2 * bytes_of({p, m, v}) + bytes_of({g}));
 }
 void PlanOps::do_adamw_8bit(Tensor p, Tensor g, const Adam8bitState& state, const AdamWOptions&) {
+  const Arena::Scope scope(arena());
+  if (profile_.cuda) (void)cuda::moment_maps(arena());
   move(2 * bytes_of({p, state.m_codes, state.v_codes}) + bytes_of({g}));
 }
 

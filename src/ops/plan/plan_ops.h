@@ -1,5 +1,5 @@
 // The plan backend: the training step run dry. Tensors have addresses but no memory; each operation
-// takes the scratch that the CPU backend would take, counts its FLOPs and bytes, and advances a
+// takes the scratch that the planned backend would take, counts its FLOPs and bytes, and advances a
 // clock.
 #pragma once
 
@@ -9,7 +9,8 @@ namespace nibble {
 
 // What the planned device does in a second.
 struct DeviceProfile {
-  int threads = 1;
+  bool cuda = false;  // whose backend's scratch is planned: CUDA's or the CPU's
+  int threads = 1;    // of the CPU
   double product_flops = 1e11;    // large matrix products in the compute dtype
   double attention_flops = 3e10;  // Nibble's tiled attention
   double memory_bytes = 1e10;     // streaming reads and writes
@@ -38,6 +39,7 @@ class PlanOps final : public Ops {
   void attention(double flops);
   void move(double bytes);
   void dequantized(const FrozenLinear& w);
+  void linear_scratch(bool backward, bool has_output, Tensor x, const LinearGroup& group);
 
   void do_zero(Tensor y) override;
   void do_copy(Tensor y, Tensor x) override;
@@ -62,11 +64,9 @@ class PlanOps final : public Ops {
                              const AttentionShape& shape) override;
   void do_gated_silu_forward(Tensor y, Tensor gate, Tensor up) override;
   void do_gated_silu_backward(Tensor dgate, Tensor dup, Tensor dy, Tensor gate, Tensor up) override;
-  void do_lora_linear_forward(Tensor y, Tensor t, Tensor residual, Tensor x, const FrozenLinear& w,
-                              const LoraAdapter& lora) override;
-  void do_lora_linear_backward(Tensor dx, bool accumulate, const LoraGradient& gradient, Tensor dy,
-                               Tensor x, Tensor t, const FrozenLinear& w,
-                               const LoraAdapter& lora) override;
+  void do_lora_linear_forward(Tensor y, Tensor residual, Tensor x,
+                              const LinearGroup& group) override;
+  void do_lora_linear_backward(Tensor dx, Tensor dy, Tensor x, const LinearGroup& group) override;
   void do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
                                int64_t trained, float gradient) override;
   void do_logits(Tensor logits, Tensor x, Tensor head) override;

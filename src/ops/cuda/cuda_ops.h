@@ -1,0 +1,76 @@
+// The CUDA backend: every operation of ops.h on device memory, queued on one stream. Big products
+// run in cuBLASLt, attention in cuDNN where it can (cudnn_attention.h says where), everything else
+// in the kernels of this folder. One file per group of operations below.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "core/buffer.h"
+#include "ops/cuda/device.h"
+#include "ops/cuda/kernels/kernels.h"
+#include "ops/cuda/matmul.h"
+#include "ops/ops.h"
+
+namespace nibble {
+
+class CudaOps final : public Ops {
+ public:
+  // The arena lies in memory of this device. Calls must come from one thread at a time.
+  CudaOps(Arena& arena, int device);
+
+  std::string_view name() const override { return "cuda"; }
+  bool has_data() const override { return true; }
+  cudaStream_t stream() const { return stream_; }
+
+ private:
+  void do_zero(Tensor y) override;
+  void do_copy(Tensor y, Tensor x) override;
+  void do_convert(Tensor y, Tensor x) override;
+  void do_upload(Tensor y, std::span<const std::byte> x) override;
+  void do_download(std::span<std::byte> y, Tensor x) override;
+  void do_quantize_blocks(Tensor codes, Tensor absmax, Tensor x, const QuantSpec& spec,
+                          Tensor code_map) override;
+  void do_double_quantize(const QuantizedMatrix& q, Tensor absmax) override;
+  void do_dequantize(Tensor w, const QuantizedMatrix& q) override;
+  void do_embedding(Tensor y, Tensor table, Tensor ids) override;
+  void do_rope_tables(Tensor cos, Tensor sin, Tensor positions, Tensor variants,
+                      Tensor inverse_frequencies, float factor) override;
+  void do_rope(Tensor x, Tensor cos, Tensor sin, int64_t head_dim, bool backward) override;
+  void do_rms_norm_forward(Tensor y, Tensor rstd, Tensor x, Tensor weight, float epsilon) override;
+  void do_rms_norm_backward(Tensor dx, bool accumulate, Tensor dy, Tensor x, Tensor weight,
+                            Tensor rstd) override;
+  void do_attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
+                            const Documents& documents, const AttentionShape& shape) override;
+  void do_attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor out, Tensor lse,
+                             Tensor q, Tensor k, Tensor v, const Documents& documents,
+                             const AttentionShape& shape) override;
+  void do_gated_silu_forward(Tensor y, Tensor gate, Tensor up) override;
+  void do_gated_silu_backward(Tensor dgate, Tensor dup, Tensor dy, Tensor gate, Tensor up) override;
+  void do_lora_linear_forward(Tensor y, Tensor residual, Tensor x,
+                              const LinearGroup& group) override;
+  void do_lora_linear_backward(Tensor dx, Tensor dy, Tensor x, const LinearGroup& group) override;
+  void do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
+                               int64_t trained, float gradient) override;
+  void do_logits(Tensor logits, Tensor x, Tensor head) override;
+  void do_sum_of_squares(Tensor y, Tensor x) override;
+  void do_adamw(Tensor p, Tensor g, Tensor m, Tensor v, const AdamWOptions& options) override;
+  void do_adamw_8bit(Tensor p, Tensor g, const Adam8bitState& state,
+                     const AdamWOptions& options) override;
+
+  // lora_linear.cpp: the stacked weights of a group, [W | B] or W alone, and A.
+  void put_weights(Tensor stacked, const LinearGroup& group);
+  void put_factors_a(Tensor stacked, const LinearGroup& group);
+  void put_factors_b(Tensor stacked, const LinearGroup& group);
+  void dropout(Tensor y, bool accumulate, Tensor x, const LoraAdapter& lora);
+  void zero_columns(Tensor y);
+
+  // attention.cpp: the kernels' view; offsets: i32 [2, documents + 1], filled here.
+  cuda::AttentionProblem attention_problem(Tensor offsets, Tensor q, Tensor k, Tensor v,
+                                           const Documents& documents, const AttentionShape& shape);
+
+  cuda::Stream stream_;
+  cuda::Staging staging_;
+  cuda::Matmul matmul_;
+};
+
+}  // namespace nibble

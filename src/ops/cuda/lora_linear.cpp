@@ -1,0 +1,177 @@
+// The linear layers of QLoRA, a group with one input at a time. The adapters are extra columns of
+// the products' inner dimension: y = [x | t] [W | B]^T and dx = [dy | u] [W; A], with W, A and B of
+// all layers stacked, and B times its scaling in the rows and columns of its own layer. Only
+// dropout, whose t and dx differ for each layer, takes products of its own.
+#include "ops/cuda/check.h"
+#include "ops/cuda/cuda_ops.h"
+#include "ops/cuda/matrix.h"
+#include "ops/cuda/scratch.h"
+
+namespace nibble {
+
+using cuda::check_launch;
+using cuda::matrix;
+using cuda::plain;
+using cuda::transposed;
+
+namespace {
+
+// Calls visit(layer, first output, first column of its t) for each layer of the group.
+template <typename Visit>
+void for_each_layer(const LinearGroup& group, Visit visit) {
+  int64_t out = 0, rank = 0;
+  for (const LoraLinear& layer : group.linears) {
+    visit(layer, out, rank);
+    out += layer.weight.out_features;
+    rank += layer.lora ? layer.lora.rank() : 0;
+  }
+}
+
+}  // namespace
+
+void CudaOps::dropout(Tensor y, bool accumulate, Tensor x, const LoraAdapter& lora) {
+  cuda::dropout(matrix(y), accumulate, matrix(x),
+                {lora.dropout_key, lora.dropout_step, lora.dropout, 1.0f / (1.0f - lora.dropout)},
+                stream_);
+  check_launch("dropout");
+}
+
+void CudaOps::put_weights(Tensor stacked, const LinearGroup& group) {
+  const Span timed = span("dequantize");
+  for_each_layer(group, [&](const LoraLinear& layer, int64_t out, int64_t) {
+    const FrozenLinear& w = layer.weight;
+    const Tensor place = stacked.row_range(out, w.out_features).columns(0, w.in_features);
+    if (w.quantized)
+      do_dequantize(place, w.quantized);
+    else
+      do_copy(place, w.dense);
+  });
+}
+
+void CudaOps::put_factors_a(Tensor stacked, const LinearGroup& group) {
+  if (group.rank() < stacked.rows)
+    zero_columns(stacked.row_range(group.rank(), stacked.rows - group.rank()));
+  for_each_layer(group, [&](const LoraLinear& layer, int64_t, int64_t rank) {
+    if (!layer.lora) return;
+    const Tensor& a = layer.lora.a;
+    cuda::scale_from_f32(matrix(stacked.row_range(rank, a.rows)), matrix(a), 1, stream_);
+    check_launch("scale_from_f32");
+  });
+}
+
+void CudaOps::put_factors_b(Tensor stacked, const LinearGroup& group) {
+  // Elements that belong to no layer are zero; with one layer of full rank there are none.
+  if (group.linears.size() > 1 || group.rank() < stacked.cols) zero_columns(stacked);
+  for_each_layer(group, [&](const LoraLinear& layer, int64_t out, int64_t rank) {
+    if (!layer.lora) return;
+    const Tensor& b = layer.lora.b;
+    cuda::scale_from_f32(matrix(stacked.row_range(out, b.rows).columns(rank, b.cols)), matrix(b),
+                         layer.lora.scaling, stream_);
+    check_launch("scale_from_f32");
+  });
+}
+
+void CudaOps::do_lora_linear_forward(Tensor y, Tensor residual, Tensor x,
+                                     const LinearGroup& group) {
+  if (x.rows == 0) return;
+  const Arena::Scope scope(arena());
+  const auto scratch =
+      cuda::LoraLinearForwardScratch::take(arena(), x.rows, x.dtype, static_cast<bool>(y), group);
+  const int64_t in = group.in_features(), tail = group.tail();
+  const Tensor input = x.columns(0, in), t = x.columns(in, tail);
+  if (tail > 0) {
+    const Span timed = span("adapter");
+    put_factors_a(scratch.a, group);
+    if (!scratch.x) {
+      matmul_.run(t, {}, plain(input), transposed(scratch.a), {}, scratch.workspace);
+    } else {
+      zero_columns(t);
+      for_each_layer(group, [&](const LoraLinear& layer, int64_t, int64_t rank) {
+        if (!layer.lora) return;
+        const int64_t r = layer.lora.rank();
+        dropout(scratch.x, false, input, layer.lora);
+        matmul_.run(t.columns(rank, r), {}, plain(scratch.x),
+                    transposed(scratch.a.row_range(rank, r)), {}, scratch.workspace);
+      });
+    }
+  }
+  if (!y) return;
+
+  const FrozenLinear& first = group.linears.front().weight;
+  Tensor weight = first.dense;
+  if (scratch.weight) {
+    weight = scratch.weight;
+    put_weights(weight, group);
+    if (tail > 0) put_factors_b(weight.columns(in, tail), group);
+  }
+  Tensor bias = first.bias;
+  if (scratch.bias) {
+    bias = scratch.bias;
+    do_zero(bias);
+    for_each_layer(group, [&](const LoraLinear& layer, int64_t out, int64_t) {
+      if (layer.weight.bias)
+        do_copy(bias.columns(out, layer.weight.out_features), layer.weight.bias);
+    });
+  }
+  const Span timed = span("product");
+  matmul_.run(y, residual, plain(x), transposed(weight), bias, scratch.workspace);
+}
+
+void CudaOps::do_lora_linear_backward(Tensor dx, Tensor dy, Tensor x, const LinearGroup& group) {
+  if (x.rows == 0) return;
+  const Arena::Scope scope(arena());
+  const auto scratch = cuda::LoraLinearBackwardScratch::take(arena(), dy.rows, dy.dtype,
+                                                             static_cast<bool>(dx), group);
+  const int64_t in = group.in_features(), out = group.out_features(), tail = group.tail();
+  const Tensor outer = dy.columns(0, out), u = dy.columns(out, tail);
+  const Tensor input = x.columns(0, in), t = x.columns(in, tail);
+
+  if (tail > 0) {
+    const Span timed = span("adapter");
+    put_factors_b(scratch.b, group);
+    matmul_.run(u, {}, plain(outer), plain(scratch.b), {}, scratch.workspace);
+    matmul_.run(scratch.gradient_b, {}, transposed(outer), plain(t), {}, scratch.workspace);
+    if (!scratch.x)
+      matmul_.run(scratch.gradient_a, {}, transposed(u), plain(input), {}, scratch.workspace);
+    for_each_layer(group, [&](const LoraLinear& layer, int64_t first, int64_t rank) {
+      if (!layer.lora) return;
+      const auto& [a, b] = layer.gradient;
+      const int64_t r = layer.lora.rank();
+      const Tensor gradient_a = scratch.gradient_a.row_range(rank, r);
+      if (scratch.x) {
+        dropout(scratch.x, false, input, layer.lora);
+        matmul_.run(gradient_a, {}, transposed(u.columns(rank, r)), plain(scratch.x), {},
+                    scratch.workspace);
+      }
+      cuda::add_scaled(matrix(a), matrix(gradient_a), 1, stream_);
+      cuda::add_scaled(matrix(b),
+                       matrix(scratch.gradient_b.row_range(first, b.rows).columns(rank, r)),
+                       layer.lora.scaling, stream_);
+      check_launch("add_scaled");
+    });
+  }
+  if (!dx) return;
+
+  Tensor weight = group.linears.front().weight.dense;
+  if (scratch.weight) {
+    weight = scratch.weight.row_range(0, out);
+    put_weights(weight, group);
+  }
+  if (tail > 0) put_factors_a(scratch.weight.row_range(out, tail), group);
+  const Span timed = span("product");
+  if (!scratch.x) {
+    matmul_.run(dx, {}, plain(dy), plain(scratch.weight ? scratch.weight : weight), {},
+                scratch.workspace);
+    return;
+  }
+  matmul_.run(dx, {}, plain(outer), plain(weight), {}, scratch.workspace);
+  for_each_layer(group, [&](const LoraLinear& layer, int64_t, int64_t rank) {
+    if (!layer.lora) return;
+    const int64_t r = layer.lora.rank();
+    matmul_.run(scratch.x, {}, plain(u.columns(rank, r)),
+                plain(scratch.weight.row_range(out + rank, r)), {}, scratch.workspace);
+    dropout(dx, true, scratch.x, layer.lora);
+  });
+}
+
+}  // namespace nibble

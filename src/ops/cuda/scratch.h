@@ -1,0 +1,71 @@
+// All the memory that operations of the CUDA backend take from the arena, as functions of shapes
+// and dtypes. The plan backend calls these same functions, also on machines without CUDA: nothing
+// here includes it.
+//
+// Every function takes its pieces in the caller's Arena::Scope.
+#pragma once
+
+#include <cstdint>
+
+#include "core/arena.h"
+#include "ops/ops.h"
+
+namespace nibble::cuda {
+
+// u8, what one matrix product may use beyond its operands. cuBLAS recommends 32 MiB on Hopper.
+Tensor matmul_workspace(Arena& arena);
+
+// Where [W | B] and [W; A] are put together, the adapters' parts in the compute dtype.
+struct LoraLinearForwardScratch {
+  Tensor weight;  // C [all out, in + tail]; empty where a dense weight serves itself
+  Tensor bias;    // C [1, all out], or empty
+  Tensor a;       // C [tail, in], all A stacked; rows beyond the ranks are zero
+  Tensor x;       // C [T, in], after dropout; empty without
+  Tensor workspace;
+  // has_y false: only t is computed.
+  static LoraLinearForwardScratch take(Arena& arena, int64_t tokens, DType compute, bool has_y,
+                                       const LinearGroup& group);
+};
+
+struct LoraLinearBackwardScratch {
+  Tensor weight;      // C [all out + tail, in]: W, and A below it; empty as above
+  Tensor b;           // C [all out, tail]: scaling * B of each layer in its rows and columns
+  Tensor x;           // C [T, in], dropout(x), then u A; empty without dropout
+  Tensor gradient_a;  // f32 [tail, in]
+  Tensor gradient_b;  // f32 [all out, tail]
+  Tensor workspace;
+  static LoraLinearBackwardScratch take(Arena& arena, int64_t tokens, DType compute, bool has_dx,
+                                        const LinearGroup& group);
+};
+
+struct AttentionScratch {
+  Tensor offsets;  // i32 [2, documents + 1], of queries and of keys
+  Tensor delta;    // f32 [T, heads]; backward only
+  static AttentionScratch take_forward(Arena& arena, int64_t documents);
+  static AttentionScratch take_backward(Arena& arena, int64_t documents, int64_t queries,
+                                        const AttentionShape& shape);
+};
+
+struct CrossEntropyScratch {
+  Tensor rows;     // i32 [1, trained], which rows are trained
+  Tensor targets;  // i32 [1, trained]
+  Tensor x;        // C [chunk, D], the trained rows; then the gradient of them
+  Tensor logits;   // f32 [chunk, V], then their gradient in C, rows still V floats apart
+  Tensor losses;   // f32 [1, chunk]
+  Tensor workspace;
+  static CrossEntropyScratch take(Arena& arena, int64_t trained, int64_t features,
+                                  int64_t vocabulary, DType compute);
+};
+
+// f64 as u8 [1, 8 n]: partial sums.
+Tensor double_partials(Arena& arena, int64_t n);
+// Of sum_of_squares, one for each piece of fixed length.
+inline constexpr int64_t sum_piece = 1 << 14;
+constexpr int64_t sum_of_squares_partials(int64_t n) { return (n + sum_piece - 1) / sum_piece; }
+// f32 [2, 256]: the maps of 8-bit moments, signed and unsigned.
+Tensor moment_maps(Arena& arena);
+
+// True where a layer's dropout is active.
+bool has_dropout(const LinearGroup& group);
+
+}  // namespace nibble::cuda

@@ -1,0 +1,45 @@
+// Which device computes: the choice, its memory, and its Ops.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "core/buffer.h"
+#include "ops/ops.h"
+
+namespace nibble {
+
+struct Device {
+  enum class Kind { cpu, cuda };
+  Kind kind = Kind::cpu;
+  int index = 0;    // of the GPU
+  int threads = 1;  // of the CPU
+
+  bool is_cuda() const { return kind == Kind::cuda; }
+  std::string name() const;  // "cpu", "cuda:0"
+};
+
+// "auto" (a GPU if there is one that can be used, else the CPU), "cpu", "cuda", "cuda:N". Throws
+// usage for another text or a GPU in a program built without CUDA, no_resources when the GPU named
+// is missing or cannot be used.
+Device choose_device(const std::string& text, int threads);
+
+// Bytes that can be taken on the device now.
+size_t available_memory(const Device& device);
+
+// One reservation of the device's memory. Throws no_resources.
+Buffer reserve(const Device& device, size_t bytes);
+
+// The device's backend, over an arena in memory of reserve().
+std::unique_ptr<Ops> make_ops(const Device& device, Arena& arena);
+
+// Bytes of a GPU that are in use by anybody, this process's context included; 0 for the CPU.
+size_t used_memory(const Device& device);
+
+// Runs `work` with a probe and returns the milliseconds of every operation and its parts.
+std::map<std::string, double> profile(Ops& ops, const std::function<void()>& work);
+
+}  // namespace nibble
