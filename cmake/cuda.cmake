@@ -60,5 +60,8 @@ function(nibble_add_cuda target)
   target_compile_definitions(${target} PUBLIC NIBBLE_CUDA=1)
   target_include_directories(${target} SYSTEM PUBLIC ${CUDAToolkit_INCLUDE_DIRS}
                              ${CUDNN_INCLUDE_DIR} ${CUDNN_FRONTEND_INCLUDE_DIR})
-  target_link_libraries(${target} PUBLIC CUDA::cudart_static CUDA::cublasLt ${CUDNN_LIBRARY})
+  # cudnn-frontend: without its JSON, and with nvrtc, which a part of it that we do not use needs.
+  target_compile_definitions(${target} PRIVATE CUDNN_FRONTEND_SKIP_JSON_LIB)
+  target_link_libraries(${target} PUBLIC CUDA::cudart_static CUDA::cublasLt CUDA::nvrtc
+                                         ${CUDNN_LIBRARY})
 endfunction()

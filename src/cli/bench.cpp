@@ -52,6 +52,7 @@ void print_text(const BenchResult& r, const std::string& architecture) {
              human_bytes(r.device_bytes));
   fmt::print("weights {:.2f} s, first step {:.2f} s, loss {:.4f} to {:.4f}\n", r.load_seconds,
              r.first_step_seconds, r.losses.front(), r.losses.back());
+  if (r.phases.empty()) return;
   double all = 0;
   for (const auto& [path, ms] : r.phases)
     if (path.find('/') == std::string::npos) all += ms;
@@ -71,17 +72,18 @@ int run_bench(std::vector<std::string> arguments) {
   options.max_length = 2048;
   std::string architecture = "phi4mini";
   int64_t steps = 5;
-  bool json = false;
+  bool json = false, phases = true;
   OptionTable table("bench",
                     "Times the real training step on random weights and tokens: no model files.");
   table.add("arch", architecture, fmt::format("shape: {}", fmt::join(architecture_names(), ", ")));
   table.add("batch", options.per_device_train_batch_size, "rows in a micro-batch");
   table.add("seq", options.max_length, "tokens of each row");
   table.add("steps", steps, "steps to time, after a first one");
+  table.add("phases", phases, "one more step, timed by operation");
   add_step_options(table, options);
   table.add_flag("json", json, "print JSON");
   if (!table.parse(std::move(arguments))) return 0;
-  const BenchResult result = nibble::run_bench(architecture, options, steps);
+  const BenchResult result = nibble::run_bench(architecture, options, steps, phases);
   if (json)
     fmt::print("{}\n", to_json(result, architecture).dump(2));
   else

@@ -15,6 +15,7 @@ int run_eval(std::vector<std::string> arguments);
 int run_generate(std::vector<std::string> arguments);
 int run_merge(std::vector<std::string> arguments);
 int run_bench(std::vector<std::string> arguments);
+int run_doctor(std::vector<std::string> arguments);
 int run_tokenize(std::vector<std::string> arguments);
 
 }  // namespace nibble::cli

@@ -31,6 +31,7 @@ constexpr std::array commands = {
     Command{"generate", nibble::cli::run_generate, "continue a prompt"},
     Command{"merge", nibble::cli::run_merge, "merge an adapter into 16-bit weights"},
     Command{"bench", nibble::cli::run_bench, "time the training step on random weights"},
+    Command{"doctor", nibble::cli::run_doctor, "measure this machine and say what is wrong"},
     Command{"tokenize", nibble::cli::run_tokenize, "text to token ids"},
 };
 

@@ -89,7 +89,7 @@ void add_quant_options(OptionTable& table, TrainOptions& o) {
 
 void add_compute_options(OptionTable& table, TrainOptions& o) {
   table.add("bnb_4bit_compute_dtype", o.bnb_4bit_compute_dtype,
-            "bfloat16, float32, or auto: the faster one on the device");
+            "bfloat16, float32, float16 (GPU), or auto: the faster one on the device");
   table.add("device", o.device, "auto, cpu, cuda or cuda:N; auto takes a GPU where there is one");
   table.add("threads", o.threads, "processor threads; 0: all");
 }

@@ -16,19 +16,18 @@ namespace nibble {
 namespace {
 
 #ifdef NIBBLE_CUDA
-constexpr bool built_with_cuda = true;
-int gpu_count() { return cuda::device_count(); }
-size_t gpu_memory(int index) { return cuda::open_device(index).free_memory; }
+constexpr bool with_cuda = true;
+int count_gpus() { return cuda::device_count(); }
+GpuInfo open_gpu(int index) {
+  const cuda::DeviceProperties gpu = cuda::open_device(index);
+  return {gpu.name, gpu.major, gpu.minor, gpu.total_memory, gpu.free_memory};
+}
 Buffer reserve_on_gpu(int index, size_t bytes) {
   cuda::open_device(index);
   return cuda::device_memory(bytes);
 }
 std::unique_ptr<Ops> gpu_ops(Arena& arena, int index) {
   return std::make_unique<CudaOps>(arena, index);
-}
-size_t used_on_gpu(int index) {
-  const cuda::DeviceProperties gpu = cuda::open_device(index);
-  return gpu.total_memory - gpu.free_memory;
 }
 std::map<std::string, double> profile_gpu(Ops& ops, const std::function<void()>& work) {
   cuda::EventProbe probe(dynamic_cast<CudaOps&>(ops).stream());
@@ -38,13 +37,12 @@ std::map<std::string, double> profile_gpu(Ops& ops, const std::function<void()>&
   return probe.milliseconds();
 }
 #else
-constexpr bool built_with_cuda = false;
-int gpu_count() { return 0; }
+constexpr bool with_cuda = false;
+int count_gpus() { return 0; }
 [[noreturn]] void no_gpu() { fail(ErrorKind::internal, "a GPU in a program without CUDA"); }
-size_t gpu_memory(int) { no_gpu(); }
+GpuInfo open_gpu(int) { no_gpu(); }
 Buffer reserve_on_gpu(int, size_t) { no_gpu(); }
 std::unique_ptr<Ops> gpu_ops(Arena&, int) { no_gpu(); }
-size_t used_on_gpu(int) { no_gpu(); }
 std::map<std::string, double> profile_gpu(Ops&, const std::function<void()>&) { no_gpu(); }
 #endif
 
@@ -72,6 +70,10 @@ class ClockProbe final : public Probe {
 
 }  // namespace
 
+bool built_with_cuda() { return with_cuda; }
+int gpu_count() { return count_gpus(); }
+GpuInfo gpu_info(int index) { return open_gpu(index); }
+
 std::string Device::name() const { return is_cuda() ? fmt::format("cuda:{}", index) : "cpu"; }
 
 Device choose_device(const std::string& text, int threads) {
@@ -89,17 +91,17 @@ Device choose_device(const std::string& text, int threads) {
     if (!text.starts_with("cuda:") || status != std::errc() || rest != end || device.index < 0)
       fail(ErrorKind::usage, "device: got '{}', expected auto, cpu, cuda, or cuda:N", text);
   }
-  if (!built_with_cuda)
+  if (!with_cuda)
     fail(ErrorKind::usage,
          "device {}: this program was built without CUDA; build it where the CUDA toolkit and "
          "cuDNN are installed, or use --device cpu",
          text);
-  (void)gpu_memory(device.index);  // opens it, or says what is wrong with it
+  (void)open_gpu(device.index);  // or says what is wrong with it
   return device;
 }
 
 size_t available_memory(const Device& device) {
-  return device.is_cuda() ? gpu_memory(device.index) : available_host_memory();
+  return device.is_cuda() ? open_gpu(device.index).free_memory : available_host_memory();
 }
 
 Buffer reserve(const Device& device, size_t bytes) {
@@ -113,7 +115,9 @@ std::unique_ptr<Ops> make_ops(const Device& device, Arena& arena) {
 }
 
 size_t used_memory(const Device& device) {
-  return device.is_cuda() ? used_on_gpu(device.index) : 0;
+  if (!device.is_cuda()) return 0;
+  const GpuInfo gpu = open_gpu(device.index);
+  return gpu.total_memory - gpu.free_memory;
 }
 
 std::map<std::string, double> profile(Ops& ops, const std::function<void()>& work) {

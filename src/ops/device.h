@@ -22,6 +22,17 @@ struct Device {
   std::string name() const;  // "cpu", "cuda:0"
 };
 
+struct GpuInfo {
+  std::string name;
+  int major = 0, minor = 0;  // compute capability
+  size_t total_memory = 0, free_memory = 0;
+};
+// How many GPUs there are, usable or not; 0 in a program built without CUDA.
+int gpu_count();
+bool built_with_cuda();
+// Opens the GPU. Throws as choose_device.
+GpuInfo gpu_info(int index);
+
 // "auto" (a GPU if there is one that can be used, else the CPU), "cpu", "cuda", "cuda:N". Throws
 // usage for another text or a GPU in a program built without CUDA, no_resources when the GPU named
 // is missing or cannot be used.

@@ -2,7 +2,7 @@
 // this class; ops/cpu computes it, ops/plan runs it dry.
 //
 // Conventions, for every operation:
-//  - Activations are [tokens, features] in the compute dtype C (float32 or bfloat16); sums, norms,
+//  - Activations are [tokens, features] in the compute dtype C (float32, bfloat16, on a GPU float16); sums, norms,
 //    softmax and loss are accumulated in float32; parameters of the adapter, their gradients and
 //    moments are float32.
 //  - Outputs come first. '=' overwrites its output, '+=' adds to it. Unless said, an output may not

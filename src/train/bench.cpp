@@ -23,7 +23,8 @@ double BenchResult::median_step() const {
   return sorted[sorted.size() / 2];
 }
 
-BenchResult run_bench(const std::string& architecture, const TrainOptions& given, int64_t steps) {
+BenchResult run_bench(const std::string& architecture, const TrainOptions& given, int64_t steps,
+                      bool phases) {
   if (steps < 1 || steps > 1'000'000)
     fail(ErrorKind::usage, "steps: got {}, expected 1..1000000", steps);
   TrainOptions options = given;
@@ -41,7 +42,7 @@ BenchResult run_bench(const std::string& architecture, const TrainOptions& given
   for (int32_t& token : tokens)
     token = static_cast<int32_t>(random.below(static_cast<uint32_t>(source.spec.vocab_size)));
   const DeviceProfile profile_of_device = calibrate(device, compute_dtype(options));
-  result.product_ceiling = profile_of_device.product_flops;
+  result.product_ceiling = profile_of_device.product_ceiling;
   result.plan = plan_training(source, options, shape, profile_of_device);
   check_fits(result.plan, device);
 
@@ -65,7 +66,8 @@ BenchResult run_bench(const std::string& architecture, const TrainOptions& given
     else
       result.step_seconds.push_back(taken);
   }
-  result.phases = profile(*ops, [&] { step.train(batches, steps + 2, options.learning_rate); });
+  if (phases)
+    result.phases = profile(*ops, [&] { step.train(batches, steps + 2, options.learning_rate); });
   result.measured_bytes = arena.peak().bytes;
   result.device_bytes = used_memory(device);
   return result;

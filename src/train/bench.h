@@ -30,7 +30,9 @@ struct BenchResult {
   double tokens_per_second() const { return static_cast<double>(plan.step_tokens) / median_step(); }
 };
 
-// options: batch, length, accumulation, adapter, checkpointing, device. steps: timed ones.
-BenchResult run_bench(const std::string& architecture, const TrainOptions& options, int64_t steps);
+// options: batch, length, accumulation, adapter, checkpointing, device. steps: timed ones. phases:
+// one more step, timed by operation.
+BenchResult run_bench(const std::string& architecture, const TrainOptions& options, int64_t steps,
+                      bool phases);
 
 }  // namespace nibble

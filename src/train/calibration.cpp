@@ -4,9 +4,12 @@
 #include <array>
 #include <chrono>
 #include <functional>
+#include <vector>
 
 #include "core/buffer.h"
+#include "core/rng.h"
 #include "ops/device.h"
+#include "ops/plan/device_profiles.h"
 
 namespace nibble {
 namespace {
@@ -25,46 +28,85 @@ double best_seconds(Ops& ops, Tensor result, const std::function<void()>& work) 
   return best;
 }
 
+// Random values: products of zeros can run faster than others.
+void fill(Ops& ops, Tensor x) {
+  constexpr int64_t piece = 1 << 20;
+  std::vector<float> values(static_cast<size_t>(std::min(piece, x.size())));
+  RandomSequence random(0, 0);
+  for (float& value : values) value = uniform_float(random.next()) - 0.5f;
+  std::vector<uint16_t> rounded(values.size());
+  std::ranges::transform(values, rounded.begin(), [&](float value) {
+    return x.dtype == DType::f16 ? to_f16(value).bits : to_bf16(value).bits;
+  });
+  const Tensor flat = x.reshaped(1, x.size());
+  for (int64_t begin = 0; begin < x.size(); begin += piece) {
+    const auto count = static_cast<size_t>(std::min(piece, x.size() - begin));
+    const Tensor part = flat.columns(begin, static_cast<int64_t>(count));
+    if (x.dtype != DType::f32)
+      ops.upload(part, std::as_bytes(std::span(rounded).first(count)));
+    else
+      ops.upload(part, std::as_bytes(std::span(values).first(count)));
+  }
+}
+
 }  // namespace
 
 DeviceProfile calibrate(const Device& device, DType compute) {
   // Large enough to run well past the launch of the work.
-  const int64_t size = device.is_cuda() ? 8192 : 512;
-  const int64_t copied = int64_t{device.is_cuda() ? 1024 : 16} << 20;
+  const bool gpu = device.is_cuda();
+  const int64_t size = gpu ? 8192 : 512;
+  const int64_t in = gpu ? 3072 : size;  // of a decoder's layer
+  const int64_t copied = int64_t{gpu ? 256 : 16} << 20;
   DeviceProfile profile;
-  profile.cuda = device.is_cuda();
+  profile.cuda = gpu;
   profile.threads = device.threads;
 
-  const Buffer buffer = reserve(device, static_cast<size_t>(8 * copied));
+  const size_t matrix = static_cast<size_t>(size * size) * size_of(compute);
+  const Buffer buffer =
+      reserve(device, 3 * matrix + 3 * static_cast<size_t>(copied) + (size_t{96} << 20));
   Arena arena(buffer.data(), buffer.size());
   const auto ops = make_ops(device, arena);
   const auto tensor = [&](int64_t rows, int64_t cols, DType dtype) {
-    const Tensor t = arena.tensor(rows, cols, dtype, MemoryUse::working_set, "calibration");
-    ops->zero(t);
-    return t;
+    return arena.tensor(rows, cols, dtype, MemoryUse::working_set, "calibration");
   };
-
   const Tensor x = tensor(size, size, compute), y = tensor(size, size, compute);
+  const Tensor w = tensor(size, size, compute);
+  fill(*ops, x);
+  fill(*ops, w);
   const Tensor first = dense_tensor(y.data, 1, 4, DType::u8);
-  LoraLinear linear;
-  linear.weight.out_features = linear.weight.in_features = size;
-  linear.weight.dense = tensor(size, size, compute);
-  const double product_flops = 2.0 * static_cast<double>(size * size * size);
-  profile.product_flops = product_flops / best_seconds(*ops, first, [&] {
-                            ops->lora_linear_forward(y, {}, x, {{&linear, 1}});
-                          });
+  const auto product = [&](int64_t inner) {
+    LoraLinear linear;
+    linear.weight.out_features = size;
+    linear.weight.in_features = inner;
+    linear.weight.dense = dense_tensor(w.data, size, inner, compute);
+    const Tensor input = dense_tensor(x.data, size, inner, compute);
+    return 2.0 * static_cast<double>(size * size * inner) / best_seconds(*ops, first, [&] {
+             ops->lora_linear_forward(y, {}, input, {{&linear, 1}});
+           });
+  };
+  profile.product_flops = product(in);
+  profile.product_ceiling = in == size ? profile.product_flops : product(size);
 
-  const AttentionShape shape{size / 64, size / 64, 64, 0.125f, 0};
-  const std::array<int32_t, 2> offsets = {0, static_cast<int32_t>(size)};
-  const Tensor q = x, k = linear.weight.dense, lse = tensor(size, shape.heads, DType::f32);
-  const double attention_flops = 2.0 * static_cast<double>(size * (size + 1) * size);
+  const int64_t head_dim = gpu ? 128 : 64, length = gpu ? 2048 : size;
+  const AttentionShape shape{size / head_dim, size / head_dim, head_dim, 0.1f, 0};
+  std::vector<int32_t> offsets;
+  for (int64_t i = 0; i <= size; i += length) offsets.push_back(static_cast<int32_t>(i));
+  const Tensor lse = tensor(size, shape.heads, DType::f32);
+  const double attention_flops = 2.0 * static_cast<double>(size * (length + 1) * size);
   profile.attention_flops = attention_flops / best_seconds(*ops, first, [&] {
-                              ops->attention_forward(y, lse, q, k, k, {offsets, offsets}, shape);
+                              ops->attention_forward(y, lse, x, w, w, {offsets, offsets}, shape);
                             });
 
   const Tensor from = tensor(1, copied, DType::u8), to = tensor(1, copied, DType::u8);
   profile.memory_bytes =
       2.0 * static_cast<double>(copied) / best_seconds(*ops, to, [&] { ops->copy(to, from); });
+  if (gpu) {
+    // A step's products are of many shapes, its other operations less regular than a copy: what
+    // they reach of these rates on an H200 (bench/results/h200.md).
+    profile.product_flops *= 0.9;
+    profile.memory_bytes *= 0.7;
+    profile.launch_seconds = gpu_launch_seconds;
+  }
   return profile;
 }
 

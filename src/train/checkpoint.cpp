@@ -104,6 +104,11 @@ void save_checkpoint(RunDir& run, TrainStep& step, const TrainerState& state) {
   json["trained_tokens"] = state.trained_tokens;
   json["logged_loss_sum"] = state.logged_loss_sum;
   json["logged_loss_count"] = state.logged_loss_count;
+  const LossScale& scale = step.loss_scale();
+  if (scale.dynamic)
+    json["loss_scale"] = {{"scale", scale.scale},
+                          {"good_steps", scale.good_steps},
+                          {"skipped_steps", scale.skipped_steps}};
   json["identity"] = state.identity;
   folder.write("trainer_state.json", json.dump(2) + "\n");
   run.commit_checkpoint(folder, static_cast<uint64_t>(state.step));
@@ -131,6 +136,11 @@ TrainerState load_checkpoint(const std::filesystem::path& folder, TrainStep& ste
     state.trained_tokens = field("trained_tokens").get<int64_t>();
     state.logged_loss_sum = field("logged_loss_sum").get<double>();
     state.logged_loss_count = field("logged_loss_count").get<int64_t>();
+    if (LossScale& scale = step.loss_scale(); scale.dynamic) {
+      scale.scale = field("loss_scale").at("scale").get<float>();
+      scale.good_steps = field("loss_scale").at("good_steps").get<int64_t>();
+      scale.skipped_steps = field("loss_scale").at("skipped_steps").get<int64_t>();
+    }
   } catch (const Json::exception& error) {
     fail(ErrorKind::bad_input, "{}: {}", who, error.what());
   }

@@ -62,7 +62,7 @@ float Optimizer::gradient_norm() {
   return std::sqrt(sum);
 }
 
-void Optimizer::update(double learning_rate, int64_t step, float gradient_norm) {
+void Optimizer::update(double learning_rate, int64_t step, float gradient_norm, float loss_scale) {
   AdamWOptions options;
   options.learning_rate = learning_rate;
   options.beta1 = options_.beta1;
@@ -71,8 +71,9 @@ void Optimizer::update(double learning_rate, int64_t step, float gradient_norm) 
   options.weight_decay = options_.weight_decay;
   options.step = step;
   if (options_.max_grad_norm > 0)  // torch.nn.utils.clip_grad_norm_
-    options.gradient_scale = std::min(
-        1.0f, static_cast<float>(options_.max_grad_norm) / (gradient_norm + 1e-6f));
+    options.gradient_scale =
+        std::min(1.0f, static_cast<float>(options_.max_grad_norm) / (gradient_norm + 1e-6f));
+  options.gradient_scale /= loss_scale;
   const Tensor p = parameters_.values(), g = parameters_.gradients();
   if (m_) {
     ops_.adamw(p, g, m_, v_, options);

@@ -31,9 +31,9 @@ class Optimizer {
 
   // Global L2 norm of the gradients; waits for the device.
   float gradient_norm();
-  // One update at `learning_rate`, the `step`-th (from 1), clipped as torch's clip_grad_norm_ does
-  // for the norm given.
-  void update(double learning_rate, int64_t step, float gradient_norm);
+  // One update at `learning_rate`, the `step`-th (from 1), of gradients that are loss_scale times
+  // too large, clipped as torch's clip_grad_norm_ does for the norm given (of the true ones).
+  void update(double learning_rate, int64_t step, float gradient_norm, float loss_scale = 1);
 
   // The state as named tensors, in a fixed order, for checkpoints.
   struct StateTensor {

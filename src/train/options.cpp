@@ -16,6 +16,10 @@ void require(bool ok, const char* name, double got, const char* expected) {
 }  // namespace
 
 Device resolve_device(TrainOptions& options) {
+  if (!options.device_profile.empty()) {  // a GPU that need not be here
+    options.device = "cuda";
+    return {Device::Kind::cuda, 0, 1};
+  }
   const Device device = choose_device(options.device, cpu::thread_count(options.threads));
   options.device = device.name();
   return device;
@@ -32,9 +36,14 @@ DType compute_dtype(const TrainOptions& options) {
            "bnb_4bit_compute_dtype: this CPU cannot (it has no AVX-512); use float32 or auto");
     return DType::bf16;
   }
+  if (name == "float16") {
+    if (!cuda)
+      fail(ErrorKind::usage,
+           "bnb_4bit_compute_dtype: float16 is for GPUs; on the CPU use bfloat16, float32 or auto");
+    return DType::f16;
+  }
   fail(ErrorKind::usage,
-       "bnb_4bit_compute_dtype: got {}, and Nibble computes in bfloat16 or float32 (auto chooses)",
-       name);
+       "bnb_4bit_compute_dtype: got {}, expected bfloat16, float32, float16 or auto", name);
 }
 
 WeightOptions weight_options(const TrainOptions& options) {
@@ -56,8 +65,7 @@ LearningRateSchedule learning_rate_schedule(const TrainOptions& options, int64_t
                              ? options.warmup_steps
                              : static_cast<int64_t>(std::ceil(options.warmup_ratio *
                                                               static_cast<double>(total_steps)));
-  return {options.lr_scheduler_type, options.learning_rate, warmup,
-          total_steps};
+  return {options.lr_scheduler_type, options.learning_rate, warmup, total_steps};
 }
 
 void check_options(const TrainOptions& o) {

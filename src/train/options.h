@@ -66,6 +66,7 @@ struct TrainOptions {
 
   std::string device = "auto";  // auto, cpu, cuda, cuda:N
   int threads = 0;               // of the CPU; 0: all processors
+  std::string device_profile;    // plan only: for this GPU, whatever the machine has
 
   static AdapterConfig default_lora() {
     AdapterConfig config;

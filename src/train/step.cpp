@@ -16,6 +16,7 @@ TrainStep::TrainStep(const ModelSource& source, const TrainOptions& options, Ops
       loss_(ops.arena().tensor(1, 1, DType::f32, MemoryUse::working_set, "loss")),
       policy_(recompute_every(options.gradient_checkpointing, source.spec.layers)),
       model_(spec_, weights_, &parameters_, weight_options(options).compute, ops) {
+  if (model_.compute() == DType::f16) loss_scale_ = LossScale::for_float16();
   parameters_.initialize(ops);
   optimizer_.reset();
 }
@@ -34,7 +35,8 @@ StepResult TrainStep::train(std::span<const MicroBatch> micro_batches, int64_t s
       result.tokens += static_cast<int64_t>(document.ids.size());
       result.trained_tokens += trained_tokens(document);
     }
-  const float gradient_scale = 1 / static_cast<float>(result.trained_tokens);
+  const float loss_scale = loss_scale_.scale;
+  const float gradient_scale = loss_scale / static_cast<float>(result.trained_tokens);
 
   ops_.zero(loss_);
   ops_.zero(parameters_.gradients());
@@ -48,13 +50,18 @@ StepResult TrainStep::train(std::span<const MicroBatch> micro_batches, int64_t s
   }
 
   result.loss = static_cast<double>(read_loss()) / static_cast<double>(result.trained_tokens);
-  result.gradient_norm = optimizer_.gradient_norm();
-  if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))
+  result.gradient_norm = optimizer_.gradient_norm() / loss_scale;
+  const bool finite = std::isfinite(result.gradient_norm);
+  const bool tolerated = std::isfinite(result.loss) && (finite || loss_scale_.dynamic);
+  result.skipped = !loss_scale_.update(finite);
+  if (!tolerated || loss_scale_.exhausted())
     fail(ErrorKind::diverged,
          "step {}: loss {}, gradient norm {}: training diverged; lower learning_rate (now {}), or "
          "look at the rows of this step",
          step, result.loss, result.gradient_norm, learning_rate);
-  optimizer_.update(learning_rate, step, result.gradient_norm);
+  if (!result.skipped)
+    optimizer_.update(learning_rate, step - loss_scale_.skipped_steps, result.gradient_norm,
+                      loss_scale);
   return result;
 }
 

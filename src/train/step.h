@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lora/parameters.h"
+#include "train/loss_scale.h"
 #include "train/optimizer.h"
 #include "train/options.h"
 #include "transformer/model.h"
@@ -20,6 +21,7 @@ struct StepResult {
   float gradient_norm = 0;
   int64_t tokens = 0;          // processed
   int64_t trained_tokens = 0;  // in the loss
+  bool skipped = false;        // a float16 gradient overflowed; adapter and moments are as before
 };
 
 class TrainStep {
@@ -31,7 +33,8 @@ class TrainStep {
   TrainStep& operator=(const TrainStep&) = delete;
 
   // One optimizer step; `step` counts from 1. Throws diverged, before touching adapter and moments,
-  // when the loss or a gradient is not finite.
+  // when the loss or a gradient is not finite; in float16 an overflowing gradient skips the step
+  // instead.
   StepResult train(std::span<const MicroBatch> micro_batches, int64_t step, double learning_rate);
 
   struct EvalResult {
@@ -45,6 +48,7 @@ class TrainStep {
   Optimizer& optimizer() { return optimizer_; }
   const ModelWeights& weights() const { return weights_; }
   const Model& model() const { return model_; }
+  LossScale& loss_scale() { return loss_scale_; }
   Ops& ops() { return ops_; }
 
  private:
@@ -56,6 +60,7 @@ class TrainStep {
   LoraParameters parameters_;
   Optimizer optimizer_;
   Tensor loss_;  // f32 [1, 1]
+  LossScale loss_scale_;
   CheckpointPolicy policy_;
   Model model_;
 };

@@ -10,6 +10,7 @@
 #include "files/model_writer.h"
 #include "files/run_dir.h"
 #include "ops/device.h"
+#include "ops/plan/device_profiles.h"
 #include "train/calibration.h"
 #include "train/checkpoint.h"
 #include "train/dry_run.h"
@@ -29,6 +30,12 @@ MicroBatch micro_batch(const Dataset& data, const std::vector<int64_t>& rows) {
   MicroBatch batch;
   for (const int64_t row : rows) batch.push_back(view_of(data.documents[static_cast<size_t>(row)]));
   return batch;
+}
+
+// Of the card that is asked about, or measured.
+DeviceProfile profile_of(const Device& device, const TrainOptions& options) {
+  if (!options.device_profile.empty()) return to_profile(device_profile(options.device_profile));
+  return calibrate(device, compute_dtype(options));
 }
 
 class Trainer {
@@ -59,6 +66,7 @@ class Trainer {
   void checkpoint(RunDir& run, TrainStep& step, MetricsLog& metrics);
   void write_result(RunDir& run, TrainStep& step);
 
+  const Clock::time_point started_ = Clock::now();
   TrainOptions options_;
   const Device device_;
   TrainEvents events_;
@@ -120,7 +128,7 @@ MemoryPlan Trainer::plan() {
   }
   shape.train = largest_batches(std::move(batches));
   shape.eval = largest_batches(eval_batches_);
-  return plan_training(source_, options_, shape, calibrate(device_, compute_dtype(options_)));
+  return plan_training(source_, options_, shape, profile_of(device_, options_));
 }
 
 double Trainer::evaluate(TrainStep& step, int64_t at) {
@@ -178,7 +186,14 @@ void Trainer::train(RunDir& run, TrainStep& step) {
       batches.push_back(micro_batch(data_, rows));
     const double rate = rates.at(state_.step);
     const StepResult result = step.train(batches, state_.step + 1, rate);
+    if (result.skipped)
+      note(
+          fmt::format("step {}: a float16 gradient overflowed; the step is skipped, and the loss "
+                      "scale is now {}",
+                      state_.step + 1, step.loss_scale().scale));
 
+    if (state_.step == first)
+      note(fmt::format("first step done {:.2f} s after the start", seconds_since(started_)));
     ++state_.step;
     ++steps_since_log;
     state_.tokens += result.tokens;
@@ -310,7 +325,7 @@ MemoryPlan plan_run(const TrainOptions& options) {
   const Device device = resolve_device(resolved);
   std::vector<int32_t> zeros;
   return plan_training(source, resolved, longest_shape(resolved, zeros),
-                       calibrate(device, compute_dtype(resolved)));
+                       profile_of(device, resolved));
 }
 
 TrainResult run_training(const TrainOptions& options, const TrainEvents& events) {

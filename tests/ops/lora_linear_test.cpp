@@ -21,6 +21,7 @@ struct Member {
   Weight weight = Weight::nf4_double;
   DType source = DType::bf16;
   bool bias = false;
+  int block_size = 64;
 };
 
 struct Case {
@@ -61,6 +62,23 @@ std::vector<Case> cases() {
     p.dropout = random.integer(0, 1) ? 0.25f : 0.0f;
     table.push_back(p);
   }
+  // A few tokens, whose products a backend may compute from the codes; each case in both layouts.
+  using enum DType;
+  const std::vector<Case> few = {
+      {1, 32, {{1, 0}}},
+      {1, 128, {{16, 16, nf4, bf16, false, 32}}},
+      {8, 4096, {{24, 8, nf4_double, bf16, true}}, Residual::separate},
+      {2, 1536, {{33, 4, nf4, f32, false, 128}}, Residual::in_place},
+      {8, 2080, {{130, 33, nf4_double, f16}}, Residual::separate},
+      {4, 224, {{50, 16, nf4_double, bf16, true, 4096}}},
+      {5, 160, {{48, 8}, {16, 0, nf4_double, f32, true, 128}, {17, 3}}, Residual::in_place},
+      {3, 96, {{40, 5, fp4_double, f16, true, 32}, {16, 0, nf4, bf16, false, 256}, {17, 20}}},
+      {6, 1000, {{21, 2, fp4_double, f32, false, 512}}, Residual::in_place},
+      {7, 77, {{19, 3, nf4, bf16, true, 32}, {30, 14, nf4_double, f16}}, Residual::separate},
+      {1, 64, {{8, 4, dense}, {8, 4}}},
+      {2, 64, {{8, 4}, {9, 2}, {10, 0}, {11, 7}, {12, 1}}},
+  };
+  for (const Case& p : few) table.insert(table.end(), 2, p);
   return table;
 }
 
@@ -76,7 +94,7 @@ struct HostLayer {
     w = random_values(random, m.out, p.in, source, scale);
     if (m.weight != Weight::dense) {
       const QuantSpec quant{m.weight == Weight::fp4_double ? QuantType::fp4 : QuantType::nf4,
-                            m.weight != Weight::nf4, 64};
+                            m.weight != Weight::nf4, m.block_size};
       quantized.emplace(to_floats(w), m.out, p.in, quant, source);
       const std::vector<float> decoded = quantized->decoded();
       std::copy(decoded.begin(), decoded.end(), w.values().begin());
@@ -131,8 +149,8 @@ struct Problem {
       layers.emplace_back(random, p, m, c, dropout_key + layers.size());
       out += m.out;
       rank += m.rank;
-      trace += fmt::format("; out {} rank {} weight {} bias {}", m.out, m.rank,
-                           static_cast<int>(m.weight), m.bias);
+      trace += fmt::format("; out {} rank {} weight {} bias {} block_size {}", m.out, m.rank,
+                           static_cast<int>(m.weight), m.bias, m.block_size);
     }
     x = random_values(random, p.tokens, p.in, c);
     dy = random_values(random, p.tokens, out, c);

@@ -63,10 +63,15 @@ inline Bounded exact(const Values& values) { return reference::convert<RunningEr
 // stored; or also before, as a factor of the term or in a partial sum that is stored on the way.
 struct Roundings {
   int count = 1;
+  double absolute = 0;  // what factors lose that are rounded below the dtype's normal numbers
 };
 
 // Functions may flush what is near the smallest float to zero.
 inline constexpr double tiny = 0x1p-100;
+
+// Half the distance between the smallest numbers of a dtype: what a rounding costs there. Of the
+// others' tiny is more than enough.
+inline double subnormal_roundoff(DType dtype) { return dtype == DType::f16 ? 0x1p-25 : tiny; }
 
 // |got - expected| <= 2 * bound + roundings of |result|, or of the sum of its terms' magnitudes
 // when these are rounded themselves.
@@ -81,7 +86,8 @@ inline void expect_within(const Values& got, const Bounded& expected, DType stor
       const RunningError& e = expected(i, j);
       const double size =
           roundings.count == 1 ? std::fabs(e.value()) : roundings.count * e.magnitude();
-      const double bound = 2 * e.error() + 1.01 * unit * size + tiny;
+      const double bound = 2 * e.error() + 1.01 * unit * size + subnormal_roundoff(stored) +
+                           roundings.absolute + tiny;
       const double error = std::fabs(got(i, j) - e.value());
       ASSERT_LE(error, bound) << what << "(" << i << ", " << j << "): got " << got(i, j)
                               << ", expected " << e.value();
@@ -138,8 +144,10 @@ inline void PrintTo(const OpParameter& p, std::ostream* out) {
 
 inline std::vector<OpParameter> op_parameters() {
   std::vector<OpParameter> parameters;
-  for (const std::string& backend : backend_names())
+  for (const std::string& backend : backend_names()) {
     for (const DType compute : {DType::f32, DType::bf16}) parameters.push_back({backend, compute});
+    if (backend != "cpu") parameters.push_back({backend, DType::f16});
+  }
   return parameters;
 }
 

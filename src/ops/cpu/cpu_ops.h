@@ -54,6 +54,8 @@ class CpuOps final : public Ops {
                      const AdamWOptions& options) override;
 
   const cpu::ElementKernels& elements(DType compute) const {
+    if (compute != DType::f32 && compute != DType::bf16)
+      fail(ErrorKind::internal, "the CPU does not compute in {}", name_of(compute));
     return *kernels_.elements[static_cast<size_t>(compute)];
   }
   // One layer of a group: its columns of y, residual and dy; t, the columns of x's tail.

@@ -1,5 +1,7 @@
-// Causal attention within documents: the kernels for any shape and dtype.
+// Causal attention within documents: by cuDNN where it computes the shape (attention_scratch.h),
+// else by the kernels for any shape and dtype.
 #include <algorithm>
+#include <array>
 
 #include "ops/cuda/check.h"
 #include "ops/cuda/cuda_ops.h"
@@ -7,19 +9,15 @@
 #include "ops/cuda/scratch.h"
 
 namespace nibble {
-namespace {
-
-int64_t longest(std::span<const int32_t> offsets) {
-  int32_t most = 0;
-  for (size_t i = 1; i < offsets.size(); ++i) most = std::max(most, offsets[i] - offsets[i - 1]);
-  return most;
-}
-
-}  // namespace
-
 cuda::AttentionProblem CudaOps::attention_problem(Tensor offsets, Tensor q, Tensor k, Tensor v,
                                                   const Documents& documents,
                                                   const AttentionShape& shape) {
+  constexpr int64_t largest_head = 256;
+  if (shape.head_dim > largest_head)
+    fail(ErrorKind::usage,
+         "this model's heads have {} channels, and attention on a GPU computes at most {}; use "
+         "--device cpu",
+         shape.head_dim, largest_head);
   do_upload(offsets.row_range(0, 1), std::as_bytes(documents.query_offsets));
   do_upload(offsets.row_range(1, 1), std::as_bytes(documents.key_offsets));
   cuda::AttentionProblem problem{};
@@ -29,8 +27,8 @@ cuda::AttentionProblem CudaOps::attention_problem(Tensor offsets, Tensor q, Tens
   problem.query_offsets = offsets.as<int32_t>();
   problem.key_offsets = offsets.row_range(1, 1).as<int32_t>();
   problem.documents = documents.count();
-  problem.longest_queries = longest(documents.query_offsets);
-  problem.longest_keys = longest(documents.key_offsets);
+  problem.longest_queries = cuda::longest_of(documents.query_offsets);
+  problem.longest_keys = cuda::longest_of(documents.key_offsets);
   problem.heads = shape.heads;
   problem.kv_heads = shape.kv_heads;
   problem.head_dim = shape.head_dim;
@@ -42,9 +40,15 @@ cuda::AttentionProblem CudaOps::attention_problem(Tensor offsets, Tensor q, Tens
 void CudaOps::do_attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
                                    const Documents& documents, const AttentionShape& shape) {
   const Arena::Scope scope(arena());
-  const auto scratch = cuda::AttentionScratch::take_forward(arena(), documents.count());
-  cuda::attention_forward(cuda::matrix(out), lse.as<float>(),
-                          attention_problem(scratch.offsets, q, k, v, documents, shape), stream_);
+  const auto scratch =
+      cuda::AttentionScratch::take_forward(arena(), out, q, k, v, documents, shape);
+  const auto problem = attention_problem(scratch.offsets, q, k, v, documents, shape);
+  if (scratch.cudnn) {
+    attention_.forward(cuda::matrix(out), lse.as<float>(), problem, scratch.cudnn.data,
+                       scratch.cudnn.bytes());
+    return;
+  }
+  cuda::attention_forward(cuda::matrix(out), lse.as<float>(), problem, stream_);
   cuda::check_launch("attention_forward");
 }
 
@@ -52,11 +56,18 @@ void CudaOps::do_attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout
                                     Tensor lse, Tensor q, Tensor k, Tensor v,
                                     const Documents& documents, const AttentionShape& shape) {
   const Arena::Scope scope(arena());
-  const auto scratch =
-      cuda::AttentionScratch::take_backward(arena(), documents.count(), q.rows, shape);
+  const auto scratch = cuda::AttentionScratch::take_backward(
+      arena(), std::array{q, k, v, out, dout, dq, dk, dv}, documents, shape);
+  const auto problem = attention_problem(scratch.offsets, q, k, v, documents, shape);
+  if (scratch.cudnn) {
+    attention_.backward(cuda::matrix(dq), cuda::matrix(dk), cuda::matrix(dv), cuda::matrix(dout),
+                        cuda::matrix(out), lse.as<float>(), problem, scratch.cudnn.data,
+                        scratch.cudnn.bytes());
+    return;
+  }
   cuda::attention_backward(cuda::matrix(dq), cuda::matrix(dk), cuda::matrix(dv), cuda::matrix(dout),
-                           cuda::matrix(out), lse.as<float>(), scratch.delta.as<float>(),
-                           attention_problem(scratch.offsets, q, k, v, documents, shape), stream_);
+                           cuda::matrix(out), lse.as<float>(), scratch.delta.as<float>(), problem,
+                           stream_);
   cuda::check_launch("attention_backward");
 }
 

@@ -12,7 +12,7 @@ using cuda::check_launch;
 using cuda::matrix;
 
 CudaOps::CudaOps(Arena& arena, int device)
-    : Ops(arena), stream_(device), staging_(stream_), matmul_(stream_) {}
+    : Ops(arena), stream_(device), staging_(stream_), matmul_(stream_), attention_(stream_) {}
 
 void CudaOps::zero_columns(Tensor y) {
   const size_t size = size_of(y.dtype);

@@ -6,6 +6,7 @@
 #include <cuda_runtime_api.h>
 
 #include "core/buffer.h"
+#include "ops/cuda/cudnn_attention.h"
 #include "ops/cuda/device.h"
 #include "ops/cuda/kernels/kernels.h"
 #include "ops/cuda/matmul.h"
@@ -61,6 +62,7 @@ class CudaOps final : public Ops {
   void put_weights(Tensor stacked, const LinearGroup& group);
   void put_factors_a(Tensor stacked, const LinearGroup& group);
   void put_factors_b(Tensor stacked, const LinearGroup& group);
+  void few_tokens_forward(Tensor y, Tensor residual, Tensor x, const LinearGroup& group);
   void dropout(Tensor y, bool accumulate, Tensor x, const LoraAdapter& lora);
   void zero_columns(Tensor y);
 
@@ -71,6 +73,7 @@ class CudaOps final : public Ops {
   cuda::Stream stream_;
   cuda::Staging staging_;
   cuda::Matmul matmul_;
+  cuda::CudnnAttention attention_;
 };
 
 }  // namespace nibble

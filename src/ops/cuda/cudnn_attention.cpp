@@ -3,14 +3,17 @@
 #include <cudnn.h>
 #include <cudnn_frontend.h>
 
+#include <algorithm>
 #include <array>
 #include <compare>
+#include <initializer_list>
 #include <map>
 #include <string>
 #include <unordered_map>
 
 #include "core/error.h"
 #include "ops/cuda/attention_scratch.h"
+#include "ops/cuda/check.h"
 #include "ops/cuda/kernels/attention_layout.h"
 
 namespace nibble::cuda {
@@ -136,6 +139,13 @@ Key key_of(const AttentionProblem& a, const CudnnBatch& batch) {
   return key;
 }
 
+// Rows of 16-byte chunks, as cuDNN reads and writes them.
+bool in_chunks(std::initializer_list<Matrix> operands) {
+  return std::all_of(operands.begin(), operands.end(), [](const Matrix& x) {
+    return x.stride % 8 == 0 && reinterpret_cast<uintptr_t>(x.data) % 16 == 0;
+  });
+}
+
 // Hands out the caller's workspace.
 class Pieces {
  public:
@@ -197,6 +207,10 @@ CudnnAttention::~CudnnAttention() = default;
 
 void CudnnAttention::forward(const Matrix& out, float* lse, const AttentionProblem& a,
                              void* workspace, int64_t bytes) {
+  if (!in_chunks({out, a.q, a.k, a.v})) {
+    attention_forward(out, lse, a, stream_);
+    return check_launch("attention_forward");
+  }
   const CudnnBatch batch = cudnn_batch(a.documents, a.q.rows, a.longest_queries);
   Key key = key_of(a, batch);
   key.strides[3] = out.stride;
@@ -215,6 +229,7 @@ void CudnnAttention::forward(const Matrix& out, float* lse, const AttentionProbl
       arguments[offsets_of + Q + i] = offsets + i * (batch.documents + 1);
   }
   graphs_->run(graph, arguments, pieces);
+  check_launch("attention layout");
 }
 
 void CudnnAttention::backward(const Matrix& dq, const Matrix& dk, const Matrix& dv,
@@ -222,19 +237,46 @@ void CudnnAttention::backward(const Matrix& dq, const Matrix& dk, const Matrix& 
                               const AttentionProblem& a, void* workspace, int64_t bytes) {
   const CudnnBatch batch = cudnn_batch(a.documents, a.q.rows, a.longest_queries);
   if (batch.ragged)
-    fail(ErrorKind::internal, "cuDNN attention: got documents of different lengths, expected one");
+    fail(ErrorKind::internal, "cuDNN attention: got documents that are no dense batch");
+  Pieces all(workspace, bytes);
+  auto* statistics = static_cast<float*>(all.take(4 * a.q.rows * a.heads));
+  if (!in_chunks({dq, dk, dv, dout, out, a.q, a.k, a.v})) {
+    float* delta = statistics;
+    attention_backward(dq, dk, dv, dout, out, lse, delta, a, stream_);
+    return check_launch("attention_backward");
+  }
   Key key = key_of(a, batch);
   key.backward = true;
   key.strides = {a.q.stride,  a.k.stride, a.v.stride, out.stride,
                  dout.stride, dq.stride,  dk.stride,  dv.stride};
-  Graph& graph = graphs_->find(key);
-  Pieces pieces(workspace, bytes);
-  auto* statistics = static_cast<float*>(pieces.take(4 * a.q.rows * a.heads));
+  const AttentionShape shape{a.heads, a.kv_heads, a.head_dim, a.scale, a.window};
+  const CudnnPart part = cudnn_backward_part(batch.documents, batch.length, shape);
+  const int64_t group = a.heads / a.kv_heads;
   statistics_by_head(statistics, lse, batch.documents, batch.length, a.heads, stream_);
-  std::unordered_map<int64_t, void*> arguments = {
-      {Q, a.q.data},     {K, a.k.data}, {V, a.v.data}, {Out, out.data}, {Statistics, statistics},
-      {DOut, dout.data}, {DQ, dq.data}, {DK, dk.data}, {DV, dv.data}};
-  graphs_->run(graph, arguments, pieces);
+  for (int64_t document = 0; document < batch.documents; document += part.documents) {
+    for (int64_t head = 0; head < a.kv_heads; head += part.kv_heads) {
+      key.documents = std::min(part.documents, batch.documents - document);
+      key.kv_heads = std::min(part.kv_heads, a.kv_heads - head);
+      key.heads = key.kv_heads * group;
+      const auto at = [&](const Matrix& x, int64_t first_head) {
+        const int64_t element = document * batch.length * x.stride + first_head * a.head_dim;
+        return static_cast<void*>(static_cast<std::byte*>(x.data) + 2 * element);
+      };
+      const int64_t query_head = head * group;
+      std::unordered_map<int64_t, void*> arguments = {
+          {Q, at(a.q, query_head)},
+          {K, at(a.k, head)},
+          {V, at(a.v, head)},
+          {Out, at(out, query_head)},
+          {DOut, at(dout, query_head)},
+          {Statistics, statistics + (document * a.heads + query_head) * batch.length},
+          {DQ, at(dq, query_head)},
+          {DK, at(dk, head)},
+          {DV, at(dv, head)}};
+      Pieces pieces = all;
+      graphs_->run(graphs_->find(key), arguments, pieces);
+    }
+  }
 }
 
 }  // namespace nibble::cuda

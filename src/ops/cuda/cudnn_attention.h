@@ -4,6 +4,9 @@
 //
 // A graph is built once for each shape, dtype and set of strides and kept; lengths and offsets of
 // documents are data. lse lies as everywhere, f32 [tokens, heads]. Two runs give the same bits.
+//
+// cuDNN reads rows in 16-byte chunks. Operands whose rows do not divide into such are computed by
+// the kernels of kernels.h instead, in the same memory.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -1,9 +1,11 @@
 // The linear layers of QLoRA, a group with one input at a time. The adapters are extra columns of
 // the products' inner dimension: y = [x | t] [W | B]^T and dx = [dy | u] [W; A], with W, A and B of
 // all layers stacked, and B times its scaling in the rows and columns of its own layer. Only
-// dropout, whose t and dx differ for each layer, takes products of its own.
+// dropout, whose t and dx differ for each layer, takes products of its own. A few tokens read the
+// codes themselves (kernels/small_linear.cu).
 #include "ops/cuda/check.h"
 #include "ops/cuda/cuda_ops.h"
+#include "ops/cuda/four_bit.h"
 #include "ops/cuda/matrix.h"
 #include "ops/cuda/scratch.h"
 
@@ -71,9 +73,41 @@ void CudaOps::put_factors_b(Tensor stacked, const LinearGroup& group) {
   });
 }
 
+void CudaOps::few_tokens_forward(Tensor y, Tensor residual, Tensor x, const LinearGroup& group) {
+  using cuda::SmallLinearGroup;
+  static_assert(cuda::most_few_tokens == SmallLinearGroup::most_tokens);
+  static_assert(cuda::most_few_layers == SmallLinearGroup::most_layers);
+  SmallLinearGroup layers{};
+  for_each_layer(group, [&](const LoraLinear& layer, int64_t out, int64_t rank) {
+    cuda::SmallLinear& view = layers.layers[layers.count++];
+    view.weight = cuda::four_bit(layer.weight.quantized);
+    view.out = layer.weight.out_features;
+    view.first_output = out;
+    view.bias = layer.weight.bias.data;
+    view.first_rank = rank;
+    if (!layer.lora) return;
+    view.a = layer.lora.a.as<float>();
+    view.b = layer.lora.b.as<float>();
+    view.rank = layer.lora.rank();
+    view.scaling = layer.lora.scaling;
+  });
+  const Tensor input = x.columns(0, group.in_features());
+  const Tensor t = x.columns(group.in_features(), group.tail());
+  if (group.tail() > 0) {
+    const Span timed = span("adapter");
+    cuda::small_linear_adapters(matrix(t), matrix(input), layers, stream_);
+    check_launch("small_linear_adapters");
+  }
+  if (!y) return;
+  const Span timed = span("product");
+  cuda::small_linear(matrix(y), matrix(residual), matrix(input), matrix(t), layers, stream_);
+  check_launch("small_linear");
+}
+
 void CudaOps::do_lora_linear_forward(Tensor y, Tensor residual, Tensor x,
                                      const LinearGroup& group) {
   if (x.rows == 0) return;
+  if (cuda::few_tokens(x.rows, group)) return few_tokens_forward(y, residual, x, group);
   const Arena::Scope scope(arena());
   const auto scratch =
       cuda::LoraLinearForwardScratch::take(arena(), x.rows, x.dtype, static_cast<bool>(y), group);

@@ -3,6 +3,7 @@
 
 #include "ops/cuda/check.h"
 #include "ops/cuda/cuda_ops.h"
+#include "ops/cuda/four_bit.h"
 #include "ops/cuda/matrix.h"
 #include "ops/cuda/scratch.h"
 #include "quant/fp4.h"
@@ -49,20 +50,7 @@ void CudaOps::do_double_quantize(const QuantizedMatrix& q, Tensor absmax) {
 }
 
 void CudaOps::do_dequantize(Tensor w, const QuantizedMatrix& q) {
-  cuda::FourBitMatrix view{};
-  view.codes = q.codes.as<uint8_t>();
-  view.code_map = q.code_map.as<float>();
-  view.block_size = q.spec.block_size;
-  view.source = q.source_dtype;
-  if (q.spec.double_quant) {
-    view.scale_codes = q.scale_codes.as<uint8_t>();
-    view.nested_absmax = q.nested_absmax.as<float>();
-    view.nested_map = q.nested_map.as<float>();
-    view.offset = q.offset.as<float>();
-  } else {
-    view.absmax = q.absmax.as<float>();
-  }
-  cuda::dequantize(cuda::matrix(w), view, stream_);
+  cuda::dequantize(cuda::matrix(w), cuda::four_bit(q), stream_);
   cuda::check_launch("dequantize");
 }
 

@@ -1,6 +1,9 @@
 #include "ops/cuda/scratch.h"
 
 #include <algorithm>
+#include <array>
+
+#include "ops/cuda/attention_scratch.h"
 
 namespace nibble::cuda {
 namespace {
@@ -14,12 +17,27 @@ bool serves_itself(const LinearGroup& group) {
   return group.linears.size() == 1 && group.tail() == 0 && group.linears[0].weight.dense;
 }
 
+// cuDNN reads rows from 16-byte addresses.
+bool aligned(std::span<const Tensor> matrices) {
+  return std::ranges::all_of(matrices, [](Tensor x) {
+    return reinterpret_cast<uintptr_t>(x.data) % 16 == 0 &&
+           x.stride * static_cast<int64_t>(size_of(x.dtype)) % 16 == 0;
+  });
+}
+
 }  // namespace
 
 bool has_dropout(const LinearGroup& group) {
   return std::ranges::any_of(group.linears, [](const LoraLinear& linear) {
     return linear.lora && linear.lora.dropout > 0;
   });
+}
+
+bool few_tokens(int64_t tokens, const LinearGroup& group) {
+  return tokens <= most_few_tokens && group.linears.size() <= most_few_layers &&
+         !has_dropout(group) && std::ranges::all_of(group.linears, [](const LoraLinear& linear) {
+           return static_cast<bool>(linear.weight.quantized);
+         });
 }
 
 Tensor matmul_workspace(Arena& arena) {
@@ -29,6 +47,7 @@ Tensor matmul_workspace(Arena& arena) {
 LoraLinearForwardScratch LoraLinearForwardScratch::take(Arena& arena, int64_t tokens, DType compute,
                                                         bool has_y, const LinearGroup& group) {
   LoraLinearForwardScratch s;
+  if (few_tokens(tokens, group)) return s;
   const int64_t in = group.in_features(), out = group.out_features(), tail = group.tail();
   if (has_y && !serves_itself(group))
     s.weight = cuda::take(arena, out, in + tail, compute, "dequantized weight");
@@ -58,16 +77,38 @@ LoraLinearBackwardScratch LoraLinearBackwardScratch::take(Arena& arena, int64_t 
   return s;
 }
 
-AttentionScratch AttentionScratch::take_forward(Arena& arena, int64_t documents) {
+int64_t longest_of(std::span<const int32_t> offsets) {
+  int32_t most = 0;
+  for (size_t i = 1; i < offsets.size(); ++i) most = std::max(most, offsets[i] - offsets[i - 1]);
+  return most;
+}
+
+AttentionScratch AttentionScratch::take_forward(Arena& arena, Tensor out, Tensor q, Tensor k,
+                                                Tensor v, const Documents& documents,
+                                                const AttentionShape& shape) {
   AttentionScratch s;
-  s.offsets = cuda::take(arena, 2, documents + 1, DType::i32, "document offsets");
+  s.offsets = cuda::take(arena, 2, documents.count() + 1, DType::i32, "document offsets");
+  if (cudnn_supports_forward(q.dtype, q.rows, k.rows, shape) && aligned(std::array{out, q, k, v}))
+    s.cudnn = cuda::take(
+        arena, 1,
+        cudnn_forward_bytes(documents.count(), q.rows, longest_of(documents.query_offsets)),
+        DType::u8, "cuDNN attention");
   return s;
 }
 
-AttentionScratch AttentionScratch::take_backward(Arena& arena, int64_t documents, int64_t queries,
+AttentionScratch AttentionScratch::take_backward(Arena& arena, std::span<const Tensor> matrices,
+                                                 const Documents& documents,
                                                  const AttentionShape& shape) {
-  AttentionScratch s = take_forward(arena, documents);
-  s.delta = cuda::take(arena, queries, shape.heads, DType::f32, "attention delta");
+  AttentionScratch s;
+  s.offsets = cuda::take(arena, 2, documents.count() + 1, DType::i32, "document offsets");
+  const int64_t longest = longest_of(documents.query_offsets);
+  const Tensor &q = matrices[0], &k = matrices[1];
+  if (cudnn_supports_backward(q.dtype, q.rows, k.rows, documents.count(), longest, shape) &&
+      aligned(matrices))
+    s.cudnn = cuda::take(arena, 1, cudnn_backward_bytes(documents.count(), longest, shape),
+                         DType::u8, "cuDNN attention");
+  else
+    s.delta = cuda::take(arena, q.rows, shape.heads, DType::f32, "attention delta");
   return s;
 }
 

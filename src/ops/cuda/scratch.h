@@ -15,6 +15,12 @@ namespace nibble::cuda {
 // u8, what one matrix product may use beyond its operands. cuBLAS recommends 32 MiB on Hopper.
 Tensor matmul_workspace(Arena& arena);
 
+// True where a call of lora_linear_forward reads the codes without taking any scratch: few tokens,
+// few layers, all of them quantized and without dropout. The limits are SmallLinearGroup's.
+inline constexpr int64_t most_few_tokens = 8;
+inline constexpr size_t most_few_layers = 4;
+bool few_tokens(int64_t tokens, const LinearGroup& group);
+
 // Where [W | B] and [W; A] are put together, the adapters' parts in the compute dtype.
 struct LoraLinearForwardScratch {
   Tensor weight;  // C [all out, in + tail]; empty where a dense weight serves itself
@@ -22,7 +28,7 @@ struct LoraLinearForwardScratch {
   Tensor a;       // C [tail, in], all A stacked; rows beyond the ranks are zero
   Tensor x;       // C [T, in], after dropout; empty without
   Tensor workspace;
-  // has_y false: only t is computed.
+  // has_y false: only t is computed. Nothing is taken for few_tokens().
   static LoraLinearForwardScratch take(Arena& arena, int64_t tokens, DType compute, bool has_y,
                                        const LinearGroup& group);
 };
@@ -38,12 +44,18 @@ struct LoraLinearBackwardScratch {
                                         const LinearGroup& group);
 };
 
+// Of documents with these offsets.
+int64_t longest_of(std::span<const int32_t> offsets);
+
 struct AttentionScratch {
   Tensor offsets;  // i32 [2, documents + 1], of queries and of keys
-  Tensor delta;    // f32 [T, heads]; backward only
-  static AttentionScratch take_forward(Arena& arena, int64_t documents);
-  static AttentionScratch take_backward(Arena& arena, int64_t documents, int64_t queries,
-                                        const AttentionShape& shape);
+  Tensor cudnn;    // u8, where cuDNN computes; else empty
+  Tensor delta;    // f32 [T, heads], where the kernels compute backward
+  static AttentionScratch take_forward(Arena& arena, Tensor out, Tensor q, Tensor k, Tensor v,
+                                       const Documents& documents, const AttentionShape& shape);
+  // All of backward's matrices, q first and k second.
+  static AttentionScratch take_backward(Arena& arena, std::span<const Tensor> matrices,
+                                        const Documents& documents, const AttentionShape& shape);
 };
 
 struct CrossEntropyScratch {

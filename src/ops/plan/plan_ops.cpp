@@ -1,6 +1,7 @@
 #include "ops/plan/plan_ops.h"
 
 #include <algorithm>
+#include <array>
 
 #include "ops/cpu/scratch.h"
 #include "ops/cuda/scratch.h"
@@ -39,15 +40,19 @@ void PlanOps::product(double m, double n, double k) {
   costs_.seconds += flops / profile_.product_flops;
 }
 
-void PlanOps::attention(double flops) {
+void PlanOps::attention(double flops, double rate) {
   costs_.attention_flops += flops;
-  costs_.seconds += flops / profile_.attention_flops;
+  costs_.seconds += flops / (rate * profile_.attention_flops);
+  launch(2);
 }
 
 void PlanOps::move(double bytes) {
   costs_.bytes += bytes;
   costs_.seconds += bytes / profile_.memory_bytes;
+  launch(1);
 }
+
+void PlanOps::launch(int kernels) { costs_.seconds += kernels * profile_.launch_seconds; }
 
 void PlanOps::dequantized(const FrozenLinear& w) {
   if (w.quantized) move(bytes_of(w.quantized) + 2.0 * static_cast<double>(w.quantized.size()));
@@ -91,28 +96,38 @@ void PlanOps::do_rms_norm_backward(Tensor dx, bool accumulate, Tensor dy, Tensor
   move(bytes_of({dx, dy, x, rstd}) + (accumulate ? bytes_of({dx}) : 0));
 }
 
-void PlanOps::do_attention_forward(Tensor, Tensor, Tensor, Tensor, Tensor,
+// FLOPs are counted as done: two products forward; five backward, seven where dq and dk, dv are two
+// passes. Rates are relative to forward's of the profile, as measured on an H200 with cuDNN and
+// with Nibble's own kernels.
+void PlanOps::do_attention_forward(Tensor out, Tensor, Tensor q, Tensor k, Tensor v,
                                    const Documents& documents, const AttentionShape& shape) {
   const Arena::Scope scope(arena());
-  if (profile_.cuda)
-    (void)cuda::AttentionScratch::take_forward(arena(), documents.count());
-  else
+  const double pairs =
+      static_cast<double>(shape.heads * shape.head_dim) * visible_pairs(documents, shape.window);
+  double rate = 1;
+  if (profile_.cuda) {
+    const auto s = cuda::AttentionScratch::take_forward(arena(), out, q, k, v, documents, shape);
+    if (!s.cudnn) rate = 0.45;
+  } else {
     (void)cpu::AttentionScratch::take_forward(arena(), profile_.threads, shape);
-  attention(4.0 * static_cast<double>(shape.heads * shape.head_dim) *
-            visible_pairs(documents, shape.window));
+  }
+  attention(4.0 * pairs, rate);
 }
 
-// dq, dk, dv and the two recomputed products, which the deterministic two-pass kernel does twice.
-void PlanOps::do_attention_backward(Tensor dq, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
-                                    Tensor, Tensor, const Documents& documents,
-                                    const AttentionShape& shape) {
+void PlanOps::do_attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor out,
+                                    Tensor, Tensor q, Tensor k, Tensor v,
+                                    const Documents& documents, const AttentionShape& shape) {
   const Arena::Scope scope(arena());
-  if (profile_.cuda)
-    (void)cuda::AttentionScratch::take_backward(arena(), documents.count(), dq.rows, shape);
-  else
+  const double pairs =
+      static_cast<double>(shape.heads * shape.head_dim) * visible_pairs(documents, shape.window);
+  if (profile_.cuda) {
+    const auto s = cuda::AttentionScratch::take_backward(
+        arena(), std::array{q, k, v, out, dout, dq, dk, dv}, documents, shape);
+    s.cudnn ? attention(10.0 * pairs, 0.68) : attention(14.0 * pairs, 0.4);
+  } else {
     (void)cpu::AttentionScratch::take_backward(arena(), profile_.threads, dq.rows, shape);
-  attention(14.0 * static_cast<double>(shape.heads * shape.head_dim) *
-            visible_pairs(documents, shape.window));
+    attention(14.0 * pairs, 1);
+  }
 }
 
 void PlanOps::do_gated_silu_forward(Tensor y, Tensor gate, Tensor up) {
@@ -149,13 +164,26 @@ void PlanOps::do_lora_linear_forward(Tensor y, Tensor residual, Tensor x,
   for (const auto& [w, lora, gradient] : group.linears) {
     const auto in = static_cast<double>(w.in_features), out = static_cast<double>(w.out_features);
     const double element = static_cast<double>(size_of(x.dtype));
+    const auto rank = static_cast<double>(lora ? lora.rank() : 0);
+    if (profile_.cuda) {  // the adapter is part of the product
+      launch(lora ? 4 : 1);
+      if (lora) move(tokens * in * element);
+      if (!y) continue;
+      if (cuda::few_tokens(x.rows, group)) {  // reads the codes once
+        move(bytes_of(w.quantized));
+        continue;
+      }
+      dequantized(w);
+      product(tokens, out, in + rank);
+      if (residual) move(tokens * out * element);
+      continue;
+    }
     if (y) {
       dequantized(w);
       product(tokens, out, in);
       if (residual) move(2 * tokens * out * element);
     }
     if (!lora) continue;
-    const auto rank = static_cast<double>(lora.rank());
     product(tokens, rank, in);
     move(tokens * in * element);
     if (y) {
@@ -171,12 +199,20 @@ void PlanOps::do_lora_linear_backward(Tensor dx, Tensor dy, Tensor, const Linear
   for (const auto& [w, lora, gradient] : group.linears) {
     const auto in = static_cast<double>(w.in_features), out = static_cast<double>(w.out_features);
     const double element = static_cast<double>(size_of(dy.dtype));
+    const auto rank = static_cast<double>(lora ? lora.rank() : 0);
+    if (profile_.cuda) {
+      launch(lora ? 8 : 1);
+      if (lora) move(tokens * (2 * out + in) * element);
+      if (!dx) continue;
+      dequantized(w);
+      product(tokens, in, out + rank);
+      continue;
+    }
     if (dx) {
       dequantized(w);
       product(tokens, in, out);
     }
     if (!lora) continue;
-    const auto rank = static_cast<double>(lora.rank());
     product(tokens, rank, out);
     product(out, rank, tokens);
     product(in, rank, tokens);

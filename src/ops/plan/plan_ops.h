@@ -9,11 +9,13 @@ namespace nibble {
 
 // What the planned device does in a second.
 struct DeviceProfile {
-  bool cuda = false;  // whose backend's scratch is planned: CUDA's or the CPU's
-  int threads = 1;    // of the CPU
-  double product_flops = 1e11;    // large matrix products in the compute dtype
+  bool cuda = false;              // whose backend's scratch is planned: CUDA's or the CPU's
+  int threads = 1;                // of the CPU
+  double product_flops = 1e11;    // matrix products of a decoder's shapes in the compute dtype
   double attention_flops = 3e10;  // Nibble's tiled attention
   double memory_bytes = 1e10;     // streaming reads and writes
+  double launch_seconds = 0;      // the least that one kernel takes; 0 on the CPU
+  double product_ceiling = 0;     // of a large square product; only where it was measured
 };
 
 struct PlanCosts {
@@ -36,8 +38,9 @@ class PlanOps final : public Ops {
 
  private:
   void product(double m, double n, double k);
-  void attention(double flops);
+  void attention(double flops, double rate);  // relative to the profile's
   void move(double bytes);
+  void launch(int kernels);
   void dequantized(const FrozenLinear& w);
   void linear_scratch(bool backward, bool has_output, Tensor x, const LinearGroup& group);
 

@@ -1,3 +1,4 @@
+// Small kernels around cuDNN: where documents lie, and statistics in the order that it reads.
 #include "ops/cuda/kernels/attention_layout.h"
 
 namespace nibble::cuda {

@@ -23,19 +23,45 @@ constexpr int mma_pitch = D + chunk;
 __device__ inline int lane() { return static_cast<int>(threadIdx.x) % 32; }
 __device__ inline int warp() { return static_cast<int>(threadIdx.x) / 32; }
 
-// Starts copying x[row .. row + Rows) to a tile; zeros for rows from `valid` on and channels from
-// head_dim on.
+// The thread's share of copying tiles of `Rows` rows: one chunk of every `step`th row.
+template <int Rows, int D, typename T>
+class TileCopy {
+ public:
+  // Rows are counted from `row` on.
+  __device__ TileCopy(const Operand& x, int64_t row, int64_t column, int head_dim)
+      : row_(static_cast<int>(threadIdx.x) / chunks),
+        stride_(static_cast<int>(x.stride)),
+        inside_(row_ < step && at() < head_dim),
+        from_(static_cast<const T*>(x.data) + (row + row_) * x.stride + column + at()) {}
+
+  // Starts copying rows first .. first + Rows, `column` to the right, to a tile; zeros for rows
+  // from `valid` on and channels from head_dim on.
+  __device__ void operator()(T* tile, int first, int valid, int column = 0) const {
+    if (row_ >= step) return;
+    const T* from = from_ + static_cast<int64_t>(first) * stride_ + column;
+    T* to = tile + row_ * mma_pitch<D> + at();
+#pragma unroll
+    for (int r = 0; r < Rows; r += step)
+      copy_chunk(to + r * mma_pitch<D>, from + static_cast<int64_t>(r) * stride_,
+                 inside_ && row_ + r < valid);
+  }
+
+ private:
+  static constexpr int chunks = D / chunk;  // of a row
+  static constexpr int step = D <= 64 ? 32 : 16;
+  static_assert(step * chunks <= block_threads && Rows % step == 0);
+  __device__ static int at() { return static_cast<int>(threadIdx.x) % chunks * chunk; }
+
+  int row_, stride_;
+  bool inside_;
+  const T* from_;
+};
+
+// The same for a tile that is copied once.
 template <int Rows, int D, typename T>
 __device__ void copy_tile(T* tile, const Operand& x, int64_t row, int64_t column, int valid,
                           int head_dim) {
-  constexpr int chunks = D / chunk;
-  const T* from = static_cast<const T*>(x.data) + column;
-  for (int i = static_cast<int>(threadIdx.x); i < Rows * chunks; i += mma_threads) {
-    const int r = i / chunks, c = i % chunks * chunk;
-    const bool inside = r < valid && c < head_dim;
-    copy_chunk(tile + r * mma_pitch<D> + c, inside ? from + (row + r) * x.stride + c : from,
-               inside);
-  }
+  TileCopy<Rows, D, T>(x, row, column, head_dim)(tile, 0, valid);
 }
 
 // Of a tile, 16 rows from `row` on and 16 columns from `column` on, as a left operand.
@@ -105,6 +131,21 @@ __device__ void accumulate(float (&acc)[D / 8][4], const float (&w)[N][4], const
 // The rows and columns of the values a thread holds of a result, within the warp's 16 x 8.
 __device__ inline int value_row(int i) { return lane() / 4 + i / 2 * 8; }
 __device__ inline int value_column(int i) { return lane() % 4 * 2 + i % 2; }
+
+// Scores of keys that a query does not see become -infinity. One of the result's rows and columns
+// are keys from `key` on, the other queries from `position` on.
+template <bool keys_in_rows, int N>
+__device__ void mask(float (&s)[N][4], int key, int position, int window) {
+#pragma unroll
+  for (int n = 0; n < N; ++n)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int row = value_row(i), column = 8 * n + value_column(i);
+      const bool seen = keys_in_rows ? visible(key + row, position + column, window)
+                                     : visible(key + column, position + row, window);
+      s[n][i] = seen ? s[n][i] : -INFINITY;
+    }
+}
 
 // y[row + r] = scale * acc for the warp's rows r < valid.
 template <typename T, int D>

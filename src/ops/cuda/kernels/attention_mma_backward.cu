@@ -53,13 +53,14 @@ __global__ __launch_bounds__(mma_threads, 1) void dq_kernel(Problem p, Operand d
   const int position = document.position(begin);
   const int key_begin = max(0, position - p.window + 1), key_end = position + rows;
   const int warp_position = position + warp() * warp_rows;  // of the warp's first query
+  const TileCopy<Tiles::keys, D, T> copy_k(p.k, document.first_key, k_column, p.head_dim);
+  const TileCopy<Tiles::keys, D, T> copy_v(p.v, document.first_key, k_column, p.head_dim);
   const auto copy_keys = [&](int key, int stage) {
     if (key < key_end) {
       T* tile = tiles + stage * 2 * Tiles::elements;
-      const int64_t row = document.first_key + key;
       const int valid = min(Tiles::keys, key_end - key);
-      copy_tile<Tiles::keys, D>(tile, p.k, row, k_column, valid, p.head_dim);
-      copy_tile<Tiles::keys, D>(tile + Tiles::elements, p.v, row, k_column, valid, p.head_dim);
+      copy_k(tile, key, valid);
+      copy_v(tile + Tiles::elements, key, valid);
     }
     commit_copies();
   };
@@ -91,14 +92,13 @@ __global__ __launch_bounds__(mma_threads, 1) void dq_kernel(Problem p, Operand d
             for (int i = 0; i < 4; ++i) a[i] = dout_left[k][i];
           },
           v_tile, j);
+      if (masked) mask<false>(s, first, warp_position, p.window);
 #pragma unroll
       for (int n = 0; n < Tiles::step / 8; ++n)
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const float weight = fast_exp2(log2_e * (p.scale * s[n][i] - row_lse[i / 2]));
-          const bool seen = !masked || visible(first + 8 * n + value_column(i),
-                                               warp_position + value_row(i), p.window);
-          s[n][i] = seen ? weight * (dp[n][i] - row_delta[i / 2]) : 0;
+          s[n][i] = weight * (dp[n][i] - row_delta[i / 2]);
         }
       accumulate<T, D>(acc, s, k_tile, j);
     }
@@ -153,40 +153,50 @@ __global__ __launch_bounds__(mma_threads, 1) void dkv_kernel(Problem p, Operand 
                             : min(document.queries, begin + keys - 1 + p.window - shift);
   const int tiles_of_head = max(0, (query_end - query_begin + Tiles::queries - 1) / Tiles::queries);
   const int count = tiles_of_head * p.group;
-  const auto copy_queries = [&](int i) {
-    if (i < count) {
-      unsigned char* stage = stages + i % Tiles::stages * Tiles::stage_bytes;
-      T* tile = reinterpret_cast<T*>(stage);
-      const int head = task.head * p.group + i / tiles_of_head;
-      const int query = query_begin + i % tiles_of_head * Tiles::queries;
-      const int64_t row = document.first_query + query;
-      const int64_t column = static_cast<int64_t>(head) * p.head_dim;
-      const int valid = min(Tiles::queries, query_end - query);
-      copy_tile<Tiles::queries, D>(tile, p.q, row, column, valid, p.head_dim);
-      copy_tile<Tiles::queries, D>(tile + Tiles::elements, dout, row, column, valid, p.head_dim);
-      auto* sums = reinterpret_cast<float*>(tile + 2 * Tiles::elements);
-      const int r = static_cast<int>(threadIdx.x) % Tiles::queries;
-      const bool inside = r < valid;
-      const int64_t at = inside ? (row + r) * p.heads + head : 0;
-      if (warp() == 0) copy_word(sums + r, lse + at, inside);
-      if (warp() == 1) copy_word(sums + Tiles::queries + r, delta + at, inside);
+  const int first_head = task.head * p.group;
+  const int64_t first_column = static_cast<int64_t>(first_head) * p.head_dim;
+  const TileCopy<Tiles::queries, D, T> copy_q(p.q, document.first_query, first_column, p.head_dim);
+  const TileCopy<Tiles::queries, D, T> copy_dout(dout, document.first_query, first_column,
+                                                 p.head_dim);
+  int copied = 0, copied_head = 0, copied_query = query_begin, copied_stage = 0;
+  const auto copy_queries = [&] {
+    if (copied < count) {
+      T* tile = reinterpret_cast<T*>(stages + copied_stage * Tiles::stage_bytes);
+      const int valid = min(Tiles::queries, query_end - copied_query);
+      copy_q(tile, copied_query, valid, copied_head * p.head_dim);
+      copy_dout(tile + Tiles::elements, copied_query, valid, copied_head * p.head_dim);
+      if (warp() < 2) {
+        const bool inside = lane() < valid;
+        const int64_t at =
+            static_cast<int64_t>(document.first_query + copied_query + lane()) * p.heads +
+            first_head + copied_head;
+        copy_word(reinterpret_cast<float*>(tile + 2 * Tiles::elements) + threadIdx.x,
+                  warp() == 0 ? lse + at : delta + at, inside);
+      }
+      ++copied;
+      copied_stage = copied_stage + 1 == Tiles::stages ? 0 : copied_stage + 1;
+      copied_query += Tiles::queries;
+      if (copied_query >= query_end) copied_query = query_begin, ++copied_head;
     }
     commit_copies();
   };
 
   float dk_acc[D / 8][4] = {}, dv_acc[D / 8][4] = {};
   const int warp_key = begin + warp() * warp_rows;
-  for (int i = 0; i < Tiles::stages - 1; ++i) copy_queries(i);
+  for (int i = 0; i < Tiles::stages - 1; ++i) copy_queries();
+  int query = query_begin - Tiles::queries, stage = -1;
 #pragma unroll 1
   for (int i = 0; i < count; ++i) {
+    query = query + Tiles::queries < query_end ? query + Tiles::queries : query_begin;
+    stage = stage + 1 == Tiles::stages ? 0 : stage + 1;
     wait_for_copies<Tiles::stages - 2>();
     __syncthreads();
-    copy_queries(i + Tiles::stages - 1);
-    const T* q_tile = reinterpret_cast<const T*>(stages + i % Tiles::stages * Tiles::stage_bytes);
+    copy_queries();
+    const T* q_tile = reinterpret_cast<const T*>(stages + stage * Tiles::stage_bytes);
     const T* dout_tile = q_tile + Tiles::elements;
     const auto* row_lse = reinterpret_cast<const float*>(q_tile + 2 * Tiles::elements);
     const float* row_delta = row_lse + Tiles::queries;
-    const int first = shift + query_begin + i % tiles_of_head * Tiles::queries;  // position
+    const int first = shift + query;  // position
     const int last = first + Tiles::queries - 1;
     if (warp_key > last || first - (warp_key + warp_rows - 1) >= p.window) continue;
     const bool masked = warp_key + warp_rows - 1 > first || last - warp_key >= p.window;
@@ -198,15 +208,12 @@ __global__ __launch_bounds__(mma_threads, 1) void dkv_kernel(Problem p, Operand 
           for (int r = 0; r < 4; ++r) a[r] = k_left[k][r];
         },
         q_tile, 0);
+    if (masked) mask<true>(s, warp_key, first, p.window);
 #pragma unroll
     for (int n = 0; n < Tiles::queries / 8; ++n)
 #pragma unroll
-      for (int r = 0; r < 4; ++r) {
-        const int column = 8 * n + value_column(r);
-        const float weight = fast_exp2(log2_e * (p.scale * s[n][r] - row_lse[column]));
-        const bool seen = !masked || visible(warp_key + value_row(r), first + column, p.window);
-        s[n][r] = seen ? weight : 0;
-      }
+      for (int r = 0; r < 4; ++r)
+        s[n][r] = fast_exp2(log2_e * (p.scale * s[n][r] - row_lse[8 * n + value_column(r)]));
     accumulate<T, D>(dv_acc, s, dout_tile, 0);
     scores<T, D>(
         dp, [&](uint32_t(&a)[4], int k) { load_left<D>(a, v_tile, warp() * warp_rows, 16 * k); },

@@ -51,13 +51,14 @@ __global__ __launch_bounds__(mma_threads, 1) void forward_kernel(Problem p, Oper
   const int key_begin = max(0, position - p.window + 1), key_end = position + rows;
   const int warp_row = warp() * warp_rows;
   const int warp_position = position + warp_row;  // of the warp's first query
+  const TileCopy<step, D, T> copy_k(p.k, document.first_key, k_column, p.head_dim);
+  const TileCopy<step, D, T> copy_v(p.v, document.first_key, k_column, p.head_dim);
   const auto copy_keys = [&](int key, int stage) {
     if (key < key_end) {
       T* tile = tiles + stage * 2 * Tiles<D>::elements;
-      const int64_t row = document.first_key + key;
       const int valid = min(step, key_end - key);
-      copy_tile<step, D>(tile, p.k, row, k_column, valid, p.head_dim);
-      copy_tile<step, D>(tile + Tiles<D>::elements, p.v, row, k_column, valid, p.head_dim);
+      copy_k(tile, key, valid);
+      copy_v(tile + Tiles<D>::elements, key, valid);
     }
     commit_copies();
   };
@@ -84,12 +85,7 @@ __global__ __launch_bounds__(mma_threads, 1) void forward_kernel(Problem p, Oper
           },
           k_tile, 0);
       if (last > warp_position || warp_position + warp_rows - 1 - key >= p.window)
-#pragma unroll
-        for (int n = 0; n < step / 8; ++n)
-#pragma unroll
-          for (int i = 0; i < 4; ++i)
-            if (!visible(key + 8 * n + value_column(i), warp_position + value_row(i), p.window))
-              s[n][i] = -INFINITY;
+        mask<false>(s, key, warp_position, p.window);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         float next = top[half];
@@ -125,10 +121,11 @@ __global__ __launch_bounds__(mma_threads, 1) void forward_kernel(Problem p, Oper
     const int row = warp_row + value_row(2 * half);
     if (lane() % 4 == 0 && row < rows)
       lse[(first_row + row) * p.heads + task.head] = p.scale * top[half] + logf(total);
+    const float share = 1 / total;
 #pragma unroll
     for (int c = 0; c < D / 8; ++c) {
-      acc[c][2 * half] /= total;
-      acc[c][2 * half + 1] /= total;
+      acc[c][2 * half] *= share;
+      acc[c][2 * half + 1] *= share;
     }
   }
   store_rows<T, D>(out, first_row, q_column, rows, p.head_dim, acc, 1.0f);

@@ -62,6 +62,31 @@ void quantize_scales(uint8_t* scale_codes, float* nested_absmax, float* absmax, 
 // y: f32, bf16 or f16 [rows, cols], may be strided; the matrix is flattened row-major.
 void dequantize(Matrix y, const FourBitMatrix& q, cudaStream_t stream);
 
+// ---- linear layers with few tokens: small_linear.cu
+// One of the layers that read the same x; as LoraLinear in ops.h. C: the type of x and y.
+struct SmallLinear {
+  FourBitMatrix weight;  // [out, in]
+  int64_t out;
+  int64_t first_output;  // its column of y
+  const void* bias;      // C [out], or null
+  const float* a;        // [rank, in]
+  const float* b;        // [out, rank]
+  int64_t rank;          // 0: no adapter
+  int64_t first_rank;    // its column of t
+  float scaling;
+};
+struct SmallLinearGroup {
+  static constexpr int most_tokens = 8, most_layers = 4;
+  SmallLinear layers[most_layers];
+  int count;
+};
+// t = round(x A^T), columns behind all ranks zero; x: C [tokens, in].
+void small_linear_adapters(Matrix t, Matrix x, const SmallLinearGroup& group, cudaStream_t stream);
+// y = round(residual + x W^T + bias + t (scaling B)^T); residual: y, apart from it or null; t lies
+// in rows of x's stride.
+void small_linear(Matrix y, Matrix residual, Matrix x, Matrix t, const SmallLinearGroup& group,
+                  cudaStream_t stream);
+
 // ---- the decoder: decoder.cu
 void embedding(Matrix y, Matrix table, const int32_t* ids, cudaStream_t stream);
 // cos, sin: f32 [tokens, half]; inverse_frequencies: f32 [variants, half].

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "ops/cuda/kernels/dynamic_code.cuh"
+#include "ops/cuda/kernels/four_bit.cuh"
 #include "ops/cuda/kernels/reduce.cuh"
 #include "ops/cuda/kernels/tiling.cuh"
 
@@ -10,7 +11,6 @@ namespace nibble::cuda {
 namespace {
 
 constexpr int threads = 256;
-constexpr int nested_block = 256;
 
 // ---- numbers to codes
 
@@ -106,29 +106,6 @@ __global__ void __launch_bounds__(nested_block)
 }
 
 // ---- codes to numbers
-
-// A block's scale in two steps: what is read from memory, and what that says.
-template <bool nested>
-struct Scale {
-  uint32_t stored;  // the scale's bits, or its code
-  float absmax;     // of the codes
-
-  __device__ void load(const FourBitMatrix& q, uint64_t block) {
-    stored = nested ? q.scale_codes[block] : __float_as_uint(q.absmax[block]);
-    absmax = nested ? q.nested_absmax[block / nested_block] : 0;
-  }
-  __device__ float value(const FourBitMatrix& q, float offset) const {
-    return nested ? __fadd_rn(__fmul_rn(q.nested_map[stored], absmax), offset)
-                  : __uint_as_float(stored);
-  }
-};
-
-// The value in Source; when it is stored as that, the store rounds it.
-template <typename Y, typename Source>
-__device__ float decoded(float code_value, float scale) {
-  const float value = __fmul_rn(code_value, scale);
-  return std::is_same_v<Y, Source> ? value : as_float(round_to<Source>(value));
-}
 
 // Chunks within rows: 32 bits of codes of one block. Lane k holds the value of code k % 16, and
 // lanes read from each other, without the bank conflicts that a table in shared memory has.

@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(most_threads)
   const float mean = groups.sum(squares) / static_cast<float>(groups.n);
   const float r = 1.0f / sqrtf(mean + epsilon);
   if (at.lane == 0 && at.chunks > 0) rstd[at.group] = r;
-  const auto write = [&](int64_t col, const Chunk<T>& v) {
+  const auto write = [&](int col, const Chunk<T>& v) {
     const auto w = load_chunk<vector>(weight + col, groups.n - col);
     float normed[chunk_size];
     for (int i = 0; i < chunk_size; ++i) normed[i] = v[i] * r * w[i];
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(most_threads)
   };
 
   float products = 0;
-  const auto add = [&](int64_t col, const Loaded& v) {
+  const auto add = [&](int col, const Loaded& v) {
     const auto w = load_chunk<vector>(weight + col, groups.n - col);
     for (int i = 0; i < chunk_size; ++i) products = fmaf(v.dy[i] * w[i], v.x[i] * r, products);
   };
@@ -134,7 +134,7 @@ __global__ void __launch_bounds__(most_threads)
   groups.for_others(at, [&](int col) { add(col, load(col)); });
 
   const float mean = groups.sum(products) / static_cast<float>(groups.n);
-  const auto write = [&](int64_t col, const Loaded& v) {
+  const auto write = [&](int col, const Loaded& v) {
     const auto w = load_chunk<vector>(weight + col, groups.n - col);
     float gradient[chunk_size];
     for (int i = 0; i < chunk_size; ++i) {
