@@ -1,7 +1,11 @@
 # The CUDA backend: built when a CUDA toolkit with cuBLAS and cuDNN is there, left out when not.
 # NIBBLE_CUDA=ON makes its absence an error, OFF leaves it out.
 set(NIBBLE_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO, ON or OFF")
-set(NIBBLE_CUDA_ARCHITECTURES "80-real;86-real;89-real;90-real;100-real;120" CACHE STRING
+set(architectures "80-real;86-real;89-real;90-real;100-real;120")
+if(DEFINED ENV{NIBBLE_CUDA_ARCHITECTURES})
+  set(architectures $ENV{NIBBLE_CUDA_ARCHITECTURES})
+endif()
+set(NIBBLE_CUDA_ARCHITECTURES ${architectures} CACHE STRING
     "Compute capabilities to compile for; the last also as PTX, for newer ones")
 set(NIBBLE_CUDNN_FRONTEND_VERSION 1.32.0)
 

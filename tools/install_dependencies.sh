@@ -5,6 +5,11 @@ set -eu
 packages="g++ cmake ninja-build pkg-config libdnnl-dev libfmt-dev nlohmann-json3-dev libyaml-cpp-dev
   libcli11-dev libssl-dev libpcre2-dev libutf8proc-dev libgtest-dev libbenchmark-dev"
 
+# cudnn-frontend's headers come from PyPI (cmake/cuda.cmake).
+if command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then
+  python3 -m pip --version >/dev/null 2>&1 || packages="$packages python3-pip"
+fi
+
 missing=""
 for package in $packages; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" ||

@@ -7,7 +7,7 @@ namespace nibble::cuda {
 namespace {
 
 constexpr int64_t tile = 128;                       // rows of cuDNN's tiles
-constexpr int64_t part_bytes = int64_t{256} << 20;  // scores of a call of backward, where possible
+constexpr int64_t part_bytes = int64_t{448} << 20;  // scores of a call of backward, where possible
 constexpr int64_t most_bytes = int64_t{1} << 30;    // and of the smallest call
 constexpr int64_t longest_square = 1 << 20;         // beyond it score_bytes could overflow
 constexpr int64_t own_bytes = int64_t{1} << 20;     // counters of cuDNN's schedulers; 17 KiB seen

@@ -67,7 +67,7 @@ class CudaOps final : public Ops {
   void zero_columns(Tensor y);
 
   // attention.cpp: the kernels' view; offsets: i32 [2, documents + 1], filled here.
-  cuda::AttentionProblem attention_problem(Tensor offsets, Tensor q, Tensor k, Tensor v,
+  cuda::AttentionProblem attention_problem(Tensor offsets, bool cudnn, Tensor q, Tensor k, Tensor v,
                                            const Documents& documents, const AttentionShape& shape);
 
   cuda::Stream stream_;

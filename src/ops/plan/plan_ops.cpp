@@ -123,7 +123,7 @@ void PlanOps::do_attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout
   if (profile_.cuda) {
     const auto s = cuda::AttentionScratch::take_backward(
         arena(), std::array{q, k, v, out, dout, dq, dk, dv}, documents, shape);
-    s.cudnn ? attention(10.0 * pairs, 0.68) : attention(14.0 * pairs, 0.4);
+    s.cudnn ? attention(10.0 * pairs, 0.68) : attention(14.0 * pairs, 0.57);
   } else {
     (void)cpu::AttentionScratch::take_backward(arena(), profile_.threads, dq.rows, shape);
     attention(14.0 * pairs, 1);
