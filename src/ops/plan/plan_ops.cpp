@@ -168,12 +168,14 @@ void PlanOps::do_lora_linear_forward(Tensor y, Tensor residual, Tensor x,
     if (profile_.cuda) {  // the adapter is part of the product
       launch(lora ? 4 : 1);
       if (lora) move(tokens * in * element);
+      if (lora && lora.dropout > 0) move(3 * tokens * in * element);
       if (!y) continue;
       if (cuda::few_tokens(x.rows, group)) {  // reads the codes once
         move(bytes_of(w.quantized));
         continue;
       }
       dequantized(w);
+      if (w.dense && lora) move(2 * in * out * element);  // copied beside the adapter
       product(tokens, out, in + rank);
       if (residual) move(tokens * out * element);
       continue;
@@ -203,8 +205,10 @@ void PlanOps::do_lora_linear_backward(Tensor dx, Tensor dy, Tensor, const Linear
     if (profile_.cuda) {
       launch(lora ? 8 : 1);
       if (lora) move(tokens * (2 * out + in) * element);
+      if (lora && lora.dropout > 0) move(6 * tokens * in * element);
       if (!dx) continue;
       dequantized(w);
+      if (w.dense && lora) move(2 * in * out * element);
       product(tokens, in, out + rank);
       continue;
     }
