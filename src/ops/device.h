@@ -33,7 +33,7 @@ bool built_with_cuda();
 // Opens the GPU. Throws as choose_device.
 GpuInfo gpu_info(int index);
 
-// "auto" (a GPU if there is one that can be used, else the CPU), "cpu", "cuda", "cuda:N". Throws
+// "auto" (the first GPU where there is one, else the CPU), "cpu", "cuda", "cuda:N". Throws
 // usage for another text or a GPU in a program built without CUDA, no_resources when the GPU named
 // is missing or cannot be used.
 Device choose_device(const std::string& text, int threads);

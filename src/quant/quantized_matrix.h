@@ -30,7 +30,8 @@ struct QuantSpec {
 constexpr int64_t quantized_bytes(int64_t n, const QuantSpec& spec) {
   const int64_t codes = (n + 1) / 2, blocks = (n + spec.block_size - 1) / spec.block_size;
   constexpr int64_t nested = QuantSpec::nested_block_size;
-  return codes + (spec.double_quant ? blocks + 4 * ((blocks + nested - 1) / nested) + 4 : 4 * blocks);
+  return codes +
+         (spec.double_quant ? blocks + 4 * ((blocks + nested - 1) / nested) + 4 : 4 * blocks);
 }
 
 struct QuantizedMatrix {

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "core/error.h"
+#include "files/file_io.h"
 #include "files/safetensors.h"
 #include "memory/planned_run.h"
 #include "train/dry_run.h"
@@ -49,19 +50,31 @@ class LossSum {
   Tensor loss_;
 };
 
-// Writes row<i>.ids and row<i>.logits.
+// Writes row<i>.ids and row<i>.logits; the file has its name only when it is whole.
 class LogitsFile {
  public:
   LogitsFile(const std::string& path, const Dataset& data, int64_t vocab)
-      : data_(data), writer_(path, infos(data, vocab)) {}
+      : data_(data), path_(path), writer_(fresh(), infos(data, vocab)) {}
 
   void write(size_t row, std::span<const float> logits) {
     writer_.write(name(row, "ids"), std::as_bytes(std::span(data_.documents[row].ids)));
     writer_.write(name(row, "logits"), std::as_bytes(logits));
   }
-  void finish() { writer_.finish(); }
+  void finish() {
+    writer_.finish();
+    rename_path(partial(), path_);
+    sync_directory(parent_of(path_));
+  }
 
  private:
+  // Where to write; what a dead run left there is in the way.
+  std::filesystem::path fresh() const {
+    if (std::filesystem::exists(path_))
+      fail(ErrorKind::io, "logits_out: {} exists; delete it or name another file", path_.string());
+    std::filesystem::remove(partial());
+    return partial();
+  }
+  std::filesystem::path partial() const { return path_.string() + ".tmp"; }
   static std::string name(size_t row, const char* what) {
     return fmt::format("row{}.{}", row, what);
   }
@@ -76,6 +89,7 @@ class LogitsFile {
   }
 
   const Dataset& data_;
+  std::filesystem::path path_;
   SafetensorsWriter writer_;
 };
 

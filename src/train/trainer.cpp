@@ -278,6 +278,8 @@ TrainResult Trainer::run() {
   Buffer reservation = reserve(device_, planned.peak_bytes());
   Arena arena(reservation.data(), planned.peak_bytes());
   const auto ops = make_ops(device_, arena);
+  if (device_.is_cuda())
+    note(fmt::format("device: {}, {}", device_.name(), gpu_info(device_.index).name));
   TrainStep step(source_, options_, *ops, events_.loading);
   note(fmt::format("loaded {}: {} linear layers in 4 bits", options_.model_name_or_path,
                    step.weights().quantized_linears));

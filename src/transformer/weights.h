@@ -59,8 +59,8 @@ using LoadProgress = std::function<void(uint64_t done, uint64_t total)>;
 ModelWeights load_weights(const ModelSource& source, const WeightOptions& options, Ops& ops,
                           const LoadProgress& progress = {});
 
-// One linear layer alone, "model.layers.0.mlp.up_proj", laid out and filled as load_weights does it:
-// for commands that stream a model. Its tables lie with it.
+// One linear layer alone, "model.layers.0.mlp.up_proj", laid out and filled as load_weights does
+// it: for commands that stream a model. Its tables lie with it.
 FrozenLinear load_linear(const ModelSource& source, const WeightOptions& options,
                          const std::string& path, const LinearSpec& spec, Ops& ops);
 

@@ -18,6 +18,8 @@ bool supported(const std::string& isa) {
 #if defined(NIBBLE_X86_KERNELS)
   if (isa == "avx2") return __builtin_cpu_supports("x86-64-v3");
   if (isa == "avx512") return __builtin_cpu_supports("x86-64-v4");
+  if (isa == "avx512bf16")
+    return __builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16");
 #endif
   return isa == "generic";
 }
@@ -43,7 +45,7 @@ TEST_P(Isa, AllOperationsStayWithinBounds) {
   EXPECT_EQ(run_tests(GetParam(), "Backends/*cpu*:ForcedIsa.*"), 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Isa, testing::Values("generic", "avx2", "avx512"),
+INSTANTIATE_TEST_SUITE_P(All, Isa, testing::Values("generic", "avx2", "avx512", "avx512bf16"),
                          [](const auto& p) { return std::string(p.param); });
 
 // In the processes above: the kernels are those that were asked for.

@@ -10,6 +10,7 @@
 #include "ops/cuda/scratch.h"
 
 namespace nibble {
+
 cuda::AttentionProblem CudaOps::attention_problem(Tensor offsets, bool cudnn, Tensor q, Tensor k,
                                                   Tensor v, const Documents& documents,
                                                   const AttentionShape& shape) {
