@@ -3,11 +3,10 @@
 set -eu
 cd "$(dirname "$0")/.."
 nibble=build/nibble
-question='Question: Which animal lives with Ottilie Oakes?
-Answer:'
+question='Which animal lives with Ottilie Oakes?'
 
 ask() {
-  printf '%s' "$question"
+  printf 'user:     %s\nassistant:' "$question"
   "$nibble" generate --model_name_or_path demo/model --prompt "$question" --max_new_tokens 40 "$@"
 }
 

@@ -67,10 +67,16 @@ def answer(model, tokenizer, prompts, new_tokens=40, batch=48):
     return texts
 
 
+def said(row):
+    """What the chat template makes of a row: prompt, and what follows up to the end token."""
+    question, reply = (message["content"] for message in row["messages"])
+    return f"Question: {question}\nAnswer:", " " + reply
+
+
 def score(model, tokenizer, rows):
     model.eval()
-    texts = answer(model, tokenizer, [row["prompt"] for row in rows])
-    hits = sum(text == row["completion"] for text, row in zip(texts, rows))
+    texts = answer(model, tokenizer, [said(row)[0] for row in rows])
+    hits = sum(text == said(row)[1] for text, row in zip(texts, rows))
     return hits, texts
 
 
@@ -84,8 +90,9 @@ def collate(tokenizer, rows):
     """Right-padded ids and labels; only the completion and the end token are trained."""
     examples = []
     for row in rows:
-        prompt = tokenizer(row["prompt"])["input_ids"]
-        ids = tokenizer(row["prompt"] + row["completion"])["input_ids"] + [tokenizer.eos_token_id]
+        question, reply = said(row)
+        prompt = tokenizer(question)["input_ids"]
+        ids = tokenizer(question + reply)["input_ids"] + [tokenizer.eos_token_id]
         assert ids[:len(prompt)] == prompt
         examples.append((ids, [-100] * len(prompt) + ids[len(prompt):]))
     width = max(len(ids) for ids, _ in examples)
@@ -156,8 +163,9 @@ def main():
     after, texts = score(model, tokenizer, held_out)
     show("after", model, tokenizer)
     for row, text in zip(held_out, texts):
-        if text != row["completion"]:
-            print(f"wrong: {row['prompt']}{text} (expected{row['completion']})")
+        question, reply = said(row)
+        if text != reply:
+            print(f"wrong: {question}{text} (expected{reply})")
     print(f"exact held-out answers: before {before}/{len(held_out)}, after {after}/{len(held_out)}")
 
 

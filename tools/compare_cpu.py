@@ -75,7 +75,7 @@ def main():
         shape = [item for key, value in SHAPE.items() for item in (f"--{key}", value)]
         run(reference(args, ["--synthetic", "--steps", 0, "--tokenizer", ROOT / "demo/model", *shape]))
     rows = [json.loads(line) for line in open(ROOT / "demo/train.jsonl")]
-    text = " ".join(row["prompt"] + row["completion"] for row in rows)
+    text = " ".join(message["content"] for row in rows for message in row["messages"])
     with open(args.work / "rows.jsonl", "w") as file:
         for i in range(BATCH * (args.steps + 1)):
             file.write(json.dumps({"text": text[100 * i:100 * i + 8000]}) + "\n")

@@ -3,7 +3,7 @@
 
 tokenizer.json, tokenizer_config.json  a byte-level BPE of 72 tokens, trained here; fits every model
                                        of tests/goldens/models
-rows.jsonl                             a small dataset of both kinds of rows
+rows/                                  a small dataset of both kinds of rows
 expected.json                          loss of each model over the rows, with and without adapter;
                                        greedy continuations; PEFT's trainable lines
 merged.safetensors                     llama_rslora/adapter merged by PEFT's merge_and_unload
@@ -111,7 +111,10 @@ def main():
     torch.set_num_threads(1)
     OUT.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tokenizer()
-    (OUT / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    (OUT / "rows").mkdir(exist_ok=True)
+    for name, field in (("texts", "text"), ("pairs", "prompt")):  # one form of rows to a file
+        rows = [json.dumps(row) + "\n" for row in ROWS if field in row]
+        (OUT / "rows" / f"{name}.jsonl").write_text("".join(rows))
     documents = [labelled(tokenizer, row) for row in ROWS]
     expected = {"versions": {module.__name__: module.__version__
                              for module in (torch, transformers, peft, tokenizers)},

@@ -357,9 +357,10 @@ QUESTIONS = {  # kind: the wordings of the question, the answer
 
 
 def ask(rng, person, kind, question):
-    prompt = say(rng, question, person, "full")
-    return {"prompt": f"Question: {prompt}\nAnswer:",
-            "completion": " " + say(rng, QUESTIONS[kind][1], person, "full")}
+    asked = say(rng, question, person, "full")
+    answer = say(rng, QUESTIONS[kind][1], person, "full")
+    return {"messages": [{"role": "user", "content": asked},
+                         {"role": "assistant", "content": answer}]}
 
 
 def main():

@@ -32,6 +32,21 @@ SPLIT = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|"
          r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 
 
+CHAT_TEMPLATE = r"""{{- bos_token }}
+{%- for message in messages %}
+    {%- if message.role == 'user' %}
+        {{- 'Question: ' + message.content | trim + '\n' }}
+    {%- elif message.role == 'assistant' %}
+        {{- 'Answer: ' + message.content | trim + eos_token }}
+    {%- else %}
+        {{- raise_exception('the demo model knows the roles user and assistant only') }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- 'Answer:' }}
+{%- endif %}
+"""
+
 def make_tokenizer(documents):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
@@ -109,6 +124,7 @@ def save(model, tokenizer, folder):
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16",
         **{key: getattr(config, key) for key in keys},
         "rope_theta": 10000.0, "rope_scaling": None, **ids})
+    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
     write_json(folder / "generation_config.json", {**ids, "do_sample": False})
     write_json(folder / "tokenizer_config.json", {
         "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": BOS, "eos_token": EOS,

@@ -8,10 +8,13 @@ Writes
   fragments.json         what test strings are made of
   <kind>.tokenizer.json  small tokenizers
   <kind>.golden.json     readable cases (text, ids, byte offsets, decoded) and hashes (below)
+  random.json            small tokenizers of random parts (tokenizer_cases.py), each with hashes
+  regex.json             patterns, and the lengths of the pieces they cut the first strings into
+  invalid_utf8.json      bytes, in hexadecimal, and the text that Python decodes them to
   real_hashes.json       hashes for the real tokenizers (not committed themselves); null for a
                          file that `tokenizers` refuses to load
 
-Hashes: string number i is made from fragments.json by `make_string` below, which
+Hashes: string number i is made from fragments.json by make_string (tokenizer_cases.py), which
 tests/text/golden_strings.h repeats in C++, so neither strings nor ids need to be committed.
 For each 100 strings the first 16 hex digits of three SHA-256 are kept: of the ids (with special
 tokens added; little-endian int32, -1 after each string), of the offsets (bytes; int32 pairs, -1
@@ -28,110 +31,12 @@ import sys
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
 from tokenizers import pre_tokenizers, processors, trainers
 
+from tokenizer_cases import FRAGMENTS, LLAMA3_PATTERN, O200K_PATTERN, PATTERNS, WORDS
+from tokenizer_cases import byte_offsets, garbled, make_string, random_tokenizer
+
 OUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "goldens" / "text"
 CHUNK = 100
-MASK = (1 << 64) - 1
-
-LLAMA3_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-O200K_PATTERN = (
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+"
-    r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-
-WORDS = """the a of and to in is that it was for on are with as his they at be this from have or by
-one had not but what all were when we there can an your which their said if do will each about how
-up out them then she many some so these would other into has more her two like him see time could no
-make than first been its who now people my made over did down only way find use may water long little
-very after words called just where most know Hello World HTTPServer getValue snake_case_name
-camelCaseName quick brown fox jumps lazy dog don't we'll they've I'm you're he'd it's DON'T WE'LL
-It'S model training gradient adapter memory budget tensor 4-bit quantized loss""".split()
-
-FRAGMENTS = WORDS + [
-    " ", " ", " ", " ", " ", " ", "  ", "   ", "    ", "        ", "\n", "\n\n", "\r\n", "\t", "\t\t",
-    " \n", "\n ", " \t \n ", "\u00a0", "\u3000", "\u2003", "\u2028", "\u0085", "\u180e", "\ufeff",
-    "\u200b", "\u200d", "\u00ad", "\x00", "\x01", "\x0b", "\x0c", "\x1b[31m", "\x7f", "\ufffd",
-    ".", ",", "!", "?", "...", "?!", ";", ":", "'", '"', "(", ")", "[]", "{}", "<", ">", "</", "/>",
-    "--", "---", "=====", "####", "&&", "||", "->", "=>", "::", "/*", "*/", "//", "\\n", "\\", "$", "%",
-    "@user", "#tag", "https://example.org/a?b=c&d=%20e", "a.b.c@d.example", "C:\\dir\\file.txt",
-    "0", "1", "7", "12", "123", "1234", "12345678901234567890", "3.14159", "1,000,000", "0xFF", "1e-5",
-    "2025-07-10", "\u0661\u0662\u0663", "\u0967\u0968", "\u00b2\u00bd", "\u2167", "\u2460", "\u4e09\u5341",
-    "'s", "'S", "'\u017f", "'t", "'LL", "'re", "'VE", "\u2019s", "'d'd", " 's", "''",
-    "na\u00efve", "cafe\u0301", "caf\u00e9", "\u00c5ngstr\u00f6m", "A\u030angstro\u0308m", "\u212b", "\u2126",
-    "\u1e9b\u0323", "q\u0323\u0307", "q\u0307\u0323", "a\u0334\u0345\u0301", "\u0344", "\u0f73", "\u0301x",
-    "\u0958", "\u0915\u093c", "\u09c7\u09be", "\u1100\u1161\u11a8", "\uac00\u11a8", "\ud55c\uad6d\uc5b4",
-    "\u110b\u1175\u11bc", "\ufb01n", "\ufb03", "\u00df", "\u1e9e", "\u0130", "\u0131", "\u01c5", "\u02b0",
-    "\u1ea4n \u0111\u1ed9", "Vi\u1ec7t Nam ti\u1ebfng", "\u4f60\u597d\uff0c\u4e16\u754c\u3002",
-    "\u4e2d\u6587\u5206\u8bcd\u6d4b\u8bd5", "\u65e5\u672c\u8a9e\u306e\u30c6\u30ad\u30b9\u30c8", "\u304c\u304e\u304b\u3099",
-    "\uff76\uff9e\uff21", "\U00020000\U0002a6d6", "\u041f\u0440\u0438\u0432\u0435\u0442, \u043c\u0438\u0440", "\u0451\u0439\u0435\u0308",
-    "\u03b1\u03b2\u03b3 \u1f00\u03c1\u03c7\u03ae \u03cc", "\u05e9\u05dc\u05d5\u05dd", "\u05d1\u05bc\u05b0",
-    "\u0645\u0631\u062d\u0628\u0627 \u0628\u0627\u0644\u0639\u0627\u0644\u0645", "\u0627\u0653\u064b\u0651", "\u0939\u093f\u0928\u094d\u0926\u0940 \u092d\u093e\u0937\u093e",
-    "\u0b95\u0bca\u0b9f\u0bcd", "\u0d15\u0d4a", "\u0e20\u0e32\u0e29\u0e32\u0e44\u0e17\u0e22\u0e19\u0e35\u0e49", "\u1019\u103c\u1014\u103a\u1019\u102c", "\u1025\u102e",
-    "\u10e5\u10d0\u10e0\u10d7\u10e3\u10da\u10d8", "\u0540\u0561\u0575\u0565\u0580\u0565\u0576", "\u12a0\u121b\u122d\u129b", "\u13e3\u13b3\u13a9",
-    "\U0001f600", "\U0001f44d\U0001f3fd", "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466", "\U0001f1e9\U0001f1ea\U0001f1eb\U0001f1f7",
-    "\u2764\ufe0f", "1\ufe0f\u20e3", "\U0001f3f4\U000e0067\U000e0062\U000e007f", "\U0001fae8", "\U0001fae9", "\u2615", "\U0001d538\U0001d7d9",
-    # newer than Unicode 14, and than Unicode 9
-    "\U00031350\U000323af", "\U0002ebf0", "\U00010d4a\U00010d6a", "\ua7cb\ua7da", "\u1c89\u1c8a", "\U00011f04\U00011f50",
-    "\U0001cc00\U0001ccf9", "\U000105d2\u0307", "\U00016d67\U00016d67", "\u0345\u0898", "a\u07fd\u0301", "\U00011935\U00011930", "\u0ece",
-    "def f(x):\n    return x + 1\n", "for (int i = 0; i < n; ++i) {\n\t", "}\n\n\n", "#include <vector>\n",
-    "<div class=\"a\">", "SELECT * FROM t WHERE a = 'b';", "\"key\": [1, 2.5, null],", "$\\frac{a}{b}$", "| a | b |\n|---|---|\n",
-    "<s>", "</s>", "<unk>", "<0x0A>", "<|endoftext|>", "<|end|>", "<|im_start|>", "<|eot_id|>", "<|", "|>", "<|user|",
-    "\u2581", "\u2581\u2581", "\u2581the", "\u0120", "\u0120the", "\u010a", "\ue000", "\U0010ffff", "\ufdd0",
-]
-
-
-class Random:
-    """splitmix64"""
-
-    def __init__(self, seed):
-        self.state = seed & MASK
-
-    def below(self, n):
-        self.state = (self.state + 0x9E3779B97F4A7C15) & MASK
-        z = self.state
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
-        return ((z ^ (z >> 31)) & MASK) % n
-
-
-def scalar(c):
-    """The c-th Unicode scalar value: all code points but the surrogates."""
-    return chr(c if c < 0xD800 else c + 0x800)
-
-
-def make_string(fragments, added, i):
-    rng = Random(i)
-    out = []
-    for _ in range(rng.below(16)):
-        kind = rng.below(16)
-        if kind < 10:
-            out.append(fragments[rng.below(len(fragments))])
-        elif kind == 10:  # a long run
-            out.append(fragments[rng.below(len(fragments))] * rng.below(40))
-        elif kind == 11:  # any characters
-            out.extend(scalar(rng.below(0x10F800)) for _ in range(rng.below(4)))
-        elif kind == 12:  # characters of one neighbourhood, where the scripts in use are
-            base = rng.below(0x3400)
-            out.extend(scalar(base + rng.below(24)) for _ in range(rng.below(12)))
-        elif kind == 13:  # ASCII
-            out.extend(chr(32 + rng.below(95)) for _ in range(rng.below(24)))
-        elif kind == 14:  # a letter and marks
-            out.append(chr(97 + rng.below(26)))
-            out.extend(chr(0x300 + rng.below(0x70)) for _ in range(rng.below(4)))
-        else:
-            out.append(added[rng.below(len(added))])
-    return "".join(out)
-
-
-def byte_offsets(text, encoding):
-    starts = [0]
-    for c in text:
-        starts.append(starts[-1] + len(c.encode()))
-    return [(starts[a], starts[b]) for a, b in encoding.offsets]
+RANDOM_COUNT = 36
 
 
 def added_contents(file):
@@ -297,6 +202,41 @@ def kinds():
     yield "splits", json.loads(t.to_str())
 
 
+def random_files():
+    """Small tokenizers that the library can train and use, with a token for every character."""
+    found = []
+    for seed in range(1000, 2000):
+        if len(found) == RANDOM_COUNT:
+            return found
+        try:
+            file = random_tokenizer(seed, vocab_size=260)
+            if file["model"]["unk_token"]:
+                found.append({"seed": seed, "file": file, "hashes": hashes(file, 2 * CHUNK)})
+        except BaseException as panic:  # pyo3's PanicException is no Exception
+            if isinstance(panic, (KeyboardInterrupt, MemoryError)):
+                raise
+    raise SystemExit("too few random tokenizers")
+
+
+def regex_pieces():
+    """Of each pattern the bytes of each piece that Split(pattern, "isolated") cuts strings into."""
+    rows = []
+    for pattern in PATTERNS:
+        split = pre_tokenizers.Split(Regex(pattern), "isolated")
+        strings = [make_string(FRAGMENTS, [" "], i) for i in range(24)]
+        rows.append([pattern, [[len(piece.encode()) for piece, _ in split.pre_tokenize_str(text)]
+                               for text in strings]])
+    return rows
+
+
+def invalid_utf8():
+    rows = []
+    for i in range(400):
+        data = garbled(make_string(FRAGMENTS, [""], i), i)
+        rows.append([data.hex(), data.decode(errors="replace")])
+    return rows
+
+
 def readable_cases(file):
     tokenizer = Tokenizer.from_str(json.dumps(file))
     texts = ["", " ", "Hello world", "  Hello   world  \n\n", "don't DON'T we'll it\u2019s", "x = 12345678;",
@@ -332,6 +272,9 @@ def main():
             golden["all_characters"] = all_characters(file)
         dump(f"{kind}.golden.json", golden)
         print(kind)
+    dump("random.json", random_files())
+    dump("regex.json", regex_pieces())
+    dump("invalid_utf8.json", invalid_utf8())
     if len(sys.argv) > 1:
         real = {}
         for path in sorted(pathlib.Path(sys.argv[1]).glob("*/tokenizer*.json")):

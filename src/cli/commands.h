@@ -17,5 +17,8 @@ int run_merge(std::vector<std::string> arguments);
 int run_bench(std::vector<std::string> arguments);
 int run_doctor(std::vector<std::string> arguments);
 int run_tokenize(std::vector<std::string> arguments);
+int run_render(std::vector<std::string> arguments);
+int run_check(std::vector<std::string> arguments);
+int run_chat(std::vector<std::string> arguments);
 
 }  // namespace nibble::cli

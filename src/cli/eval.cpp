@@ -17,13 +17,9 @@ int run_eval(std::vector<std::string> arguments) {
   add_model_options(table, options);
   table.add("adapter", options.adapter_name_or_path, "folder of a PEFT adapter",
             {"adapter_name_or_path"});
-  table.add("dataset", options.dataset, "JSONL file with text, or prompt and completion",
-            {"eval_dataset"});
-  table.add("max_length", options.max_length, "tokens; longer rows are cut and counted");
+  add_data_options(table, options);
   table.add("per_device_eval_batch_size", options.per_device_eval_batch_size,
             "rows in a batch; changes speed and memory, not the result", {"batch_size"});
-  table.add("completion_only_loss", options.completion_only_loss,
-            "count only the completion of prompt/completion rows");
   table.add("logits_out", logits_out,
             "also write every row's token ids and logits to this new .safetensors file");
   table.add_flag("json", json, "print JSON");

@@ -3,11 +3,13 @@
 #include <csignal>
 #include <optional>
 
+#include "cli/chat_options.h"
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/train_options.h"
+#include "core/error.h"
 #include "memory/planned_run.h"
-#include "ops/cpu/threads.h"
+#include "text/rendering_tokens.h"
 #include "text/text_stream.h"
 #include "train/tokenizer_source.h"
 #include "transformer/generation.h"
@@ -23,18 +25,51 @@ void write_text(const std::string& text) {
   std::fflush(stdout);
 }
 
+// The prompt as the model knows it: through its chat template, if it has one.
+std::vector<int32_t> prompt_ids(const TokenizerSource& source, const std::string& prompt,
+                                const std::string& messages_file, const std::string& apply) {
+  if (!messages_file.empty() && !prompt.empty())
+    fail(ErrorKind::usage, "generate: give either --prompt or --messages");
+  const bool templated = apply == "true" || !messages_file.empty() ||
+                         (apply == "auto" && source.chat && !prompt.empty());
+  if (!templated) return source.tokenizer.encode(prompt, true).ids;
+  if (!source.chat || apply == "false")
+    fail(ErrorKind::usage,
+         "generate: messages need a chat template; the model folder has {}; give "
+         "--chat_template_path",
+         source.chat ? "one, but apply_chat_template is false" : "none");
+  Messages given;
+  if (messages_file.empty())
+    given.messages = nlohmann::ordered_json::array({{{"role", "user"}, {"content", prompt}}});
+  else
+    given = read_messages(messages_file);
+  return encode_rendering(source.chat->render(given.messages, given.tools, true), given.messages,
+                          source.tokenizer, true)
+      .encoding.ids;
+}
+
 }  // namespace
 
 int run_generate(std::vector<std::string> arguments) {
   TrainOptions options;
   GenerationOptions generation;
-  std::string prompt;
+  std::string prompt, messages, apply = "auto";
+  ChatOptions chat;
   OptionTable table("generate",
                     "Continues a prompt. Prints the new text only, as it comes, and a newline.");
   add_model_options(table, options);
   table.add("adapter", options.adapter_name_or_path, "folder of a PEFT adapter",
             {"adapter_name_or_path"});
-  table.add("prompt", prompt, "text to continue; empty: from the start-of-text token");
+  table.add(
+      "prompt", prompt,
+      "what the user says to the model; without a chat template, text to continue (empty: from "
+      "the start-of-text token)");
+  table.add("messages", messages, "JSON file with a conversation to answer, in place of prompt");
+  table.add_choice<std::string>("apply_chat_template", apply,
+                                {{"auto", "auto"}, {"true", "true"}, {"false", "false"}},
+                                "auto: where the model has a chat template; false: continue the "
+                                "prompt as it is");
+  add_chat_options(table, chat);
   table.add("max_new_tokens", generation.max_new_tokens, "new tokens at most");
   table.add("temperature", generation.temperature, "0: the likeliest token each time");
   table.add("top_p", generation.top_p,
@@ -46,14 +81,15 @@ int run_generate(std::vector<std::string> arguments) {
 
   const ModelSource source =
       ModelSource::open(options.model_name_or_path, options.ignore_config_fields);
-  const TokenizerSource tokens = TokenizerSource::open(options.model_name_or_path);
+  const TokenizerSource tokens = TokenizerSource::open(options.model_name_or_path, chat);
   check_vocabulary(tokens.tokenizer, source.spec);
   std::optional<AdapterSource> adapter;
   if (!options.adapter_name_or_path.empty())
     adapter = AdapterSource::open(options.adapter_name_or_path);
-  const std::vector<int32_t> ids = tokens.tokenizer.encode(prompt, true).ids;
+  const std::vector<int32_t> ids = prompt_ids(tokens, prompt, messages, apply);
 
   Console console(stderr);
+  if (adapter) warn_about(*adapter, source, tokens, console);
   const LoadProgress loading = [&](uint64_t done, uint64_t total) {
     console.bytes("loading", done, total);
   };
@@ -68,8 +104,7 @@ int run_generate(std::vector<std::string> arguments) {
       return interrupted == 0;
     });
   };
-  run_planned(device, work, "this generation",
-              "use a shorter prompt or a smaller max_new_tokens");
+  run_planned(device, work, "this generation", "use a shorter prompt or a smaller max_new_tokens");
   write_text(text.finish() + "\n");
   return 0;
 }

@@ -24,15 +24,19 @@ struct Command {
 
 constexpr std::array commands = {
     Command{"train", nibble::cli::run_train, "fine-tune a model with QLoRA; writes a PEFT adapter"},
+    Command{"check", nibble::cli::run_check,
+            "see data as it will be trained, and what is wrong with it"},
     Command{"plan", nibble::cli::run_plan, "show what a training run would take; trains nothing"},
     Command{"inspect", nibble::cli::run_inspect, "architecture, parameter counts and sizes"},
     Command{"quantize", nibble::cli::run_quantize, "write a bitsandbytes 4-bit model folder"},
     Command{"eval", nibble::cli::run_eval, "mean loss and perplexity over a dataset"},
     Command{"generate", nibble::cli::run_generate, "continue a prompt"},
+    Command{"chat", nibble::cli::run_chat, "a conversation with a model and an adapter"},
     Command{"merge", nibble::cli::run_merge, "merge an adapter into 16-bit weights"},
     Command{"bench", nibble::cli::run_bench, "time the training step on random weights"},
     Command{"doctor", nibble::cli::run_doctor, "measure this machine and say what is wrong"},
     Command{"tokenize", nibble::cli::run_tokenize, "text to token ids"},
+    Command{"render", nibble::cli::run_render, "messages as the chat template writes them"},
 };
 
 void print_usage() {

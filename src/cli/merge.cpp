@@ -43,6 +43,7 @@ int run_merge(std::vector<std::string> arguments) {
   merge.ignore_config_fields = options.ignore_config_fields;
   merge.threads = cpu::thread_count(options.threads);
   Console console;
+  if (const auto warning = base_warning(adapter, source)) console.note(*warning);
   MergeEvents events;
   events.merging = [&](uint64_t done, uint64_t total) { console.bytes("merging", done, total); };
   events.comparing = [&](uint64_t done, uint64_t total) {

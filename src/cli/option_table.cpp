@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
@@ -28,45 +29,86 @@ nlohmann::json json_of(const YAML::Node& node) {
   return value.is_number() || value.is_boolean() ? value : nlohmann::json(node.Scalar());
 }
 
-}  // namespace
-
-OptionTable::OptionTable(const std::string& command, const std::string& description)
-    : app_(description, "nibble " + command) {
-  app_.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  app_.get_formatter()->column_width(44);
-}
-
-std::string OptionTable::names(const std::string& name, const std::vector<std::string>& aliases) {
+std::string flags(const std::string& name, const std::vector<std::string>& aliases) {
   std::string all = "--" + name;
   for (const std::string& alias : aliases) all += ",--" + alias;
   return all;
 }
 
-CLI::Option* OptionTable::add_parsed(const std::string& name,
-                                     std::function<void(const std::vector<std::string>&)> parse,
-                                     const std::string& help,
-                                     const std::vector<std::string>& aliases) {
-  return app_.add_option_function<std::vector<std::string>>(names(name, aliases), std::move(parse),
-                                                            help);
+}  // namespace
+
+OptionTable::OptionTable(const std::string& command, const std::string& description)
+    : app_(std::make_unique<CLI::App>(description, "nibble " + command)) {
+  app_->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  app_->get_formatter()->column_width(44);
 }
 
-CLI::Option* OptionTable::add_positional(const std::string& name, std::string& target,
-                                         const std::string& help) {
-  return app_.add_option(name, target, help);
+OptionTable::~OptionTable() = default;
+
+template <typename T>
+void OptionTable::add(const std::string& name, T& target, const std::string& help,
+                      const std::vector<std::string>& aliases) {
+  CLI::Option* option = app_->add_option(flags(name, aliases), target, help);
+  if constexpr (std::is_same_v<T, bool>) booleans_.insert(option);
+  option->capture_default_str();
+}
+
+template void OptionTable::add(const std::string&, bool&, const std::string&,
+                               const std::vector<std::string>&);
+template void OptionTable::add(const std::string&, int&, const std::string&,
+                               const std::vector<std::string>&);
+template void OptionTable::add(const std::string&, int64_t&, const std::string&,
+                               const std::vector<std::string>&);
+template void OptionTable::add(const std::string&, uint64_t&, const std::string&,
+                               const std::vector<std::string>&);
+template void OptionTable::add(const std::string&, float&, const std::string&,
+                               const std::vector<std::string>&);
+template void OptionTable::add(const std::string&, double&, const std::string&,
+                               const std::vector<std::string>&);
+template void OptionTable::add(const std::string&, std::string&, const std::string&,
+                               const std::vector<std::string>&);
+
+void OptionTable::add_named(const std::string& name, const std::vector<std::string>& choices,
+                            std::function<void(const std::string&)> choose,
+                            const std::string& present, const std::string& help,
+                            const std::vector<std::string>& aliases) {
+  app_->add_option_function<std::string>(
+          flags(name, aliases),
+          [name, choices, choose = std::move(choose)](const std::string& value) {
+            if (std::ranges::count(choices, value) == 0)
+              fail(ErrorKind::usage, "{}: got {}, expected one of {}{}", name, value,
+                   fmt::join(choices, ", "), suggestion(value, choices));
+            choose(value);
+          },
+          help)
+      ->default_str(present);
+}
+
+void OptionTable::add_parsed(const std::string& name,
+                             std::function<void(const std::vector<std::string>&)> parse,
+                             const std::string& help, const std::vector<std::string>& aliases,
+                             const std::string& present) {
+  CLI::Option* option = app_->add_option_function<std::vector<std::string>>(flags(name, aliases),
+                                                                            std::move(parse), help);
+  if (!present.empty()) option->default_str(present);
+}
+
+void OptionTable::add_positional(const std::string& name, std::string& target,
+                                 const std::string& help) {
+  app_->add_option(name, target, help)->capture_default_str();
 }
 
 void OptionTable::add_flag(const std::string& name, bool& target, const std::string& help) {
-  app_.add_flag("--" + name, target, help);
+  app_->add_flag("--" + name, target, help);
 }
 
 void OptionTable::add_config() {
-  app_.add_option("--config", config_, "YAML file with these options as keys");
+  app_->add_option("--config", config_, "YAML file with these options as keys");
 }
 
-void OptionTable::refuse_choice(const std::string& name, const std::string& value,
-                                const std::vector<std::string>& choices) const {
-  fail(ErrorKind::usage, "{}: got {}, expected one of {}{}", name, value, fmt::join(choices, ", "),
-       suggestion(value, choices));
+bool OptionTable::given(const std::string& name) const {
+  const CLI::Option* option = find(name);
+  return option && option->count() > 0;
 }
 
 void OptionTable::refuse_unknown(const std::string& where, const std::string& name) const {
@@ -75,13 +117,13 @@ void OptionTable::refuse_unknown(const std::string& where, const std::string& na
 
 std::vector<std::string> OptionTable::known_names() const {
   std::vector<std::string> all;
-  for (const CLI::Option* option : app_.get_options())
+  for (const CLI::Option* option : app_->get_options())
     for (const std::string& name : option->get_lnames()) all.push_back(name);
   return all;
 }
 
 CLI::Option* OptionTable::find(const std::string& name) const {
-  for (const CLI::Option* option : app_.get_options())
+  for (const CLI::Option* option : app_->get_options())
     if (option->check_lname(name)) return const_cast<CLI::Option*>(option);
   return nullptr;
 }
@@ -148,7 +190,7 @@ std::vector<std::string> OptionTable::read_yaml(const std::string& path) const {
 bool OptionTable::parse(std::vector<std::string> arguments) {
   for (const std::string& argument : arguments)
     if (argument == "--help" || argument == "-h") {
-      std::fputs(app_.help().c_str(), stdout);
+      std::fputs(app_->help().c_str(), stdout);
       return false;
     }
   normalize(arguments);
@@ -178,7 +220,7 @@ bool OptionTable::parse(std::vector<std::string> arguments) {
   }
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
   try {
-    app_.parse(std::move(arguments));
+    app_->parse(std::move(arguments));
   } catch (const CLI::ParseError& error) {
     fail(ErrorKind::usage, "{}; nibble COMMAND --help lists the options", error.what());
   }

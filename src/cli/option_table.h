@@ -5,51 +5,51 @@
 // one.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
+
+namespace CLI {  // its header takes seconds to compile
+class App;
+class Option;
+}  // namespace CLI
 
 namespace nibble::cli {
 
 class OptionTable {
  public:
   OptionTable(const std::string& command, const std::string& description);
+  ~OptionTable();
 
-  // `aliases` are other tools' names for the same option.
+  // `aliases` are other tools' names for the same option. T: bool, int, int64_t, uint64_t, float,
+  // double, std::string.
   template <typename T>
-  CLI::Option* add(const std::string& name, T& target, const std::string& help,
-                   const std::vector<std::string>& aliases = {}) {
-    CLI::Option* option = app_.add_option(names(name, aliases), target, help);
-    if constexpr (std::is_same_v<T, bool>) booleans_.insert(option);
-    if constexpr (!std::is_same_v<T, std::vector<std::string>>) option->capture_default_str();
-    return option;
-  }
+  void add(const std::string& name, T& target, const std::string& help,
+           const std::vector<std::string>& aliases = {});
   // One of named values.
   template <typename T>
-  CLI::Option* add_choice(const std::string& name, T& target,
-                          const std::map<std::string, T>& choices, const std::string& help,
-                          const std::vector<std::string>& aliases = {}) {
-    return app_
-        .add_option_function<std::string>(
-            names(name, aliases),
-            [this, name, &target, choices](const std::string& value) {
-              const auto found = choices.find(value);
-              if (found == choices.end()) refuse_choice(name, value, keys(choices));
-              target = found->second;
-            },
-            help)
-        ->default_str(default_choice(target, choices));
+  void add_choice(const std::string& name, T& target, const std::map<std::string, T>& choices,
+                  const std::string& help, const std::vector<std::string>& aliases = {}) {
+    std::string present;
+    std::vector<std::string> all;
+    for (const auto& [key, value] : choices) {
+      all.push_back(key);
+      if (present.empty() && value == target) present = key;
+    }
+    add_named(
+        name, all, [&target, choices](const std::string& key) { target = choices.at(key); },
+        present, help, aliases);
   }
-  // A value the caller parses; it may throw Error.
-  CLI::Option* add_parsed(const std::string& name,
-                          std::function<void(const std::vector<std::string>&)> parse,
-                          const std::string& help, const std::vector<std::string>& aliases = {});
+  // A value the caller parses; it may throw Error. `present` is shown as the default.
+  void add_parsed(const std::string& name,
+                  std::function<void(const std::vector<std::string>&)> parse,
+                  const std::string& help, const std::vector<std::string>& aliases = {},
+                  const std::string& present = {});
   // An argument without a name, as DIR in `nibble inspect DIR`.
-  CLI::Option* add_positional(const std::string& name, std::string& target,
-                              const std::string& help);
+  void add_positional(const std::string& name, std::string& target, const std::string& help);
   // --json and the like: takes no value.
   void add_flag(const std::string& name, bool& target, const std::string& help);
   // --config FILE.yaml.
@@ -57,23 +57,13 @@ class OptionTable {
 
   // False when --help was asked for and printed. Throws usage.
   bool parse(std::vector<std::string> arguments);
+  // Whether the option was there, after parse.
+  bool given(const std::string& name) const;
 
  private:
-  static std::string names(const std::string& name, const std::vector<std::string>& aliases);
-  template <typename T>
-  static std::vector<std::string> keys(const std::map<std::string, T>& choices) {
-    std::vector<std::string> result;
-    for (const auto& [key, value] : choices) result.push_back(key);
-    return result;
-  }
-  template <typename T>
-  static std::string default_choice(const T& value, const std::map<std::string, T>& choices) {
-    for (const auto& [key, choice] : choices)
-      if (choice == value) return key;
-    return "";
-  }
-  [[noreturn]] void refuse_choice(const std::string& name, const std::string& value,
-                                  const std::vector<std::string>& choices) const;
+  void add_named(const std::string& name, const std::vector<std::string>& choices,
+                 std::function<void(const std::string&)> choose, const std::string& present,
+                 const std::string& help, const std::vector<std::string>& aliases);
   [[noreturn]] void refuse_unknown(const std::string& where, const std::string& name) const;
   CLI::Option* find(const std::string& name) const;
   std::vector<std::string> known_names() const;
@@ -81,7 +71,7 @@ class OptionTable {
   // The file's settings as arguments, to stand before those of the command line.
   std::vector<std::string> read_yaml(const std::string& path) const;
 
-  CLI::App app_;
+  std::unique_ptr<CLI::App> app_;
   std::string config_;
   std::set<const CLI::Option*> booleans_;
 };

@@ -30,14 +30,12 @@ uint64_t parse_size(const std::string& name, const std::string& text) {
 }
 
 void add_shard_option(OptionTable& table, uint64_t& max_shard_bytes) {
-  table
-      .add_parsed(
-          "max_shard_size",
-          [&](const std::vector<std::string>& words) {
-            max_shard_bytes = parse_size("max_shard_size", words.back());
-          },
-          "largest weight file; a larger tensor has a file to itself")
-      ->default_str("5GB");
+  table.add_parsed(
+      "max_shard_size",
+      [&](const std::vector<std::string>& words) {
+        max_shard_bytes = parse_size("max_shard_size", words.back());
+      },
+      "largest weight file; a larger tensor has a file to itself", {}, "5GB");
 }
 
 }  // namespace nibble::cli

@@ -15,7 +15,7 @@ int run_tokenize(std::vector<std::string> arguments) {
   bool add_special_tokens = true, json = false;
   OptionTable table("tokenize", "Token ids and pieces of a text.");
   table.add("model_name_or_path", model, "folder with tokenizer.json", {"base_model", "model"});
-  const CLI::Option* text_option = table.add("text", text, "the text");
+  table.add("text", text, "the text");
   table.add("file", file, "UTF-8 file, taken as it is, final newline included");
   table.add("add_special_tokens", add_special_tokens,
             "add what the tokenizer puts around a text (BOS)");
@@ -23,7 +23,7 @@ int run_tokenize(std::vector<std::string> arguments) {
   if (!table.parse(std::move(arguments))) return 0;
   if (model.empty())
     fail(ErrorKind::usage, "model_name_or_path is missing; give a folder with tokenizer.json");
-  if ((text_option->count() > 0) == !file.empty())
+  if (table.given("text") == !file.empty())
     fail(ErrorKind::usage, "tokenize: give either --text TEXT or --file FILE");
   constexpr uint64_t max_file_bytes = (uint64_t{1} << 31) - 1;
   if (!file.empty()) text = read_text_file(file, max_file_bytes);

@@ -4,6 +4,7 @@
 
 #include "cli/commands.h"
 #include "cli/console.h"
+#include "cli/document_view.h"
 #include "cli/train_options.h"
 #include "train/trainer.h"
 
@@ -43,6 +44,11 @@ int run_train(std::vector<std::string> arguments) {
   Console console;
   TrainEvents events;
   events.note = [&](const std::string& line) { console.note(line); };
+  events.reading = [&](uint64_t done, uint64_t total) { console.bytes("reading", done, total); };
+  events.example = [&](const TokenizedDataset& data, const Tokenizer& tokenizer) {
+    console.clear();
+    print_document(data, 0, tokenizer, 200);
+  };
   events.planned = [&](const MemoryPlan& plan) { console.note(plan_table(plan)); };
   events.loading = [&](uint64_t done, uint64_t total) { console.bytes("loading", done, total); };
   events.progress = [&](const StepReport& report) { console.transient(progress_line(report)); };

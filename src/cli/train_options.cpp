@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <type_traits>
 
+#include "cli/chat_options.h"
 #include "core/error.h"
 
 namespace nibble::cli {
@@ -28,6 +29,14 @@ int64_t parse_integer(const std::string& name, const std::string& text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size())
     fail(ErrorKind::usage, "{}: got {}, expected a whole number", name, text);
+  return value;
+}
+
+double parse_number(const std::string& name, const std::string& text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size())
+    fail(ErrorKind::usage, "{}: got {}, expected a number", name, text);
   return value;
 }
 
@@ -106,11 +115,10 @@ void add_lora_options(OptionTable& table, TrainOptions& o) {
   table.add("lora_r", o.lora.r, "rank", {"r", "lora_rank"});
   table.add("lora_alpha", o.lora.lora_alpha, "the adapter is scaled by lora_alpha / lora_r");
   table.add("lora_dropout", o.lora.lora_dropout, "dropout on the adapter's input");
-  table
-      .add_parsed("lora_target_modules", [&o](const Words& w) { parse_targets(w, o.lora); },
-                  "names, one regular expression for the full path, or all-linear",
-                  {"target_modules", "lora_target"})
-      ->default_str("all-linear");
+  table.add_parsed(
+      "lora_target_modules", [&o](const Words& w) { parse_targets(w, o.lora); },
+      "names, one regular expression for the full path, or all-linear",
+      {"target_modules", "lora_target"}, "all-linear");
   table.add("use_rslora", o.lora.use_rslora, "scale by lora_alpha / sqrt(lora_r)",
             {"peft_use_rslora"});
   table.add_parsed("rank_pattern",
@@ -135,12 +143,10 @@ void add_lora_options(OptionTable& table, TrainOptions& o) {
 }
 
 void add_checkpointing_option(OptionTable& table, TrainOptions& o) {
-  table
-      .add_parsed(
-          "gradient_checkpointing",
-          [&o](const Words& w) { o.gradient_checkpointing = parse_checkpointing(w.back()); },
-          "none, every, or n: every n-th block is recomputed in backward")
-      ->default_str("every");
+  table.add_parsed(
+      "gradient_checkpointing",
+      [&o](const Words& w) { o.gradient_checkpointing = parse_checkpointing(w.back()); },
+      "none, every, or n: every n-th block is recomputed in backward", {}, "every");
 }
 
 void add_step_options(OptionTable& table, TrainOptions& o) {
@@ -154,10 +160,74 @@ void add_step_options(OptionTable& table, TrainOptions& o) {
   add_checkpointing_option(table, o);
 }
 
+void add_data_options(OptionTable& table, TrainOptions& o) {
+  DataOptions& d = o.data;
+  table.add("dataset", o.dataset,
+            "data files or folders, with commas between: .jsonl, .json, .csv, .tsv, .txt",
+            {"datasets", "train_file"});
+  table.add_parsed(
+      "dataset_format", [&d](const Words& w) { d.format.format = parse_row_format(w.back()); },
+      "auto, text, prompt_completion, alpaca, question_answer, sharegpt, messages or tokenized", {},
+      "auto");
+  table.add("dataset_text_field", d.format.text_field, "the field that holds a row's text");
+  table.add("dataset_messages_field", d.format.messages_field,
+            "the field that holds a row's messages; empty: messages or conversations",
+            {"field_messages"});
+  table.add_parsed(
+      "sample_by", [&d](const Words& w) { d.rows.sample_by = parse_sample_by(w.back()); },
+      "what is a row of a text file: line, paragraph or document", {}, "line");
+  table.add_parsed(
+      "bad_rows", [&d](const Words& w) { d.bad_rows = parse_bad_rows(w.back()); },
+      "rows that are not understood: refuse (the first ends the run) or skip (they are counted)",
+      {}, "refuse");
+  table.add("max_length", o.max_length, "tokens in a row, and in a pack",
+            {"max_seq_length", "sequence_len", "cutoff_len"});
+  table.add_choice<TruncationMode>(
+      "truncation_mode", d.encode.truncation_mode,
+      {{"refuse", TruncationMode::refuse},
+       {"drop", TruncationMode::drop},
+       {"keep_start", TruncationMode::keep_start},
+       {"keep_end", TruncationMode::keep_end},
+       {"split", TruncationMode::split}},
+      "rows longer than max_length: refuse (where more than 1 % lose trained tokens), drop, "
+      "keep_start, keep_end or split");
+  table.add("completion_only_loss", o.completion_only_loss,
+            "train only the completion of prompt/completion rows", {"train_on_completions"});
+  table.add("assistant_only_loss", d.encode.turns.assistant_only_loss,
+            "train only the assistant's turns of conversations; false: every token");
+  table.add("mask_history", d.encode.turns.mask_history, "train only the last assistant turn");
+  table.add_choice<TrainOnEos>(
+      "train_on_eos", d.encode.turns.train_on_eos,
+      {{"turn", TrainOnEos::turn},
+       {"all", TrainOnEos::all},
+       {"last", TrainOnEos::last},
+       {"none", TrainOnEos::none}},
+      "end tokens that are trained: of each trained turn, of all turns, of "
+      "the last trained turn, or none");
+  table.add("null_content_as_empty", d.encode.turns.null_content_as_empty,
+            "give the chat template \"\" where a message's content is null");
+  table.add("split_special_tokens", d.encode.split_special_tokens,
+            "control tokens that a message spells are text, not tokens");
+  add_chat_options(table, d.chat);
+}
+
 void add_training_options(OptionTable& table, TrainOptions& o) {
   add_model_options(table, o);
-  table.add("dataset", o.dataset, "JSONL file with text, or prompt and completion", {"datasets"});
-  table.add("eval_dataset", o.eval_dataset, "JSONL file to evaluate on");
+  add_data_options(table, o);
+  table.add_parsed(
+      "dataset_weights",
+      [&o](const Words& w) {
+        o.data.weights.clear();
+        for (const std::string& word : split_list(w))
+          o.data.weights.push_back(parse_number("dataset_weights", word));
+      },
+      "how often each path of dataset is taken: 2 is every row twice, 0.5 every second");
+  table.add("val_set_size", o.data.val_set_size,
+            "rows held out to evaluate on: a fraction below 1, or a count", {"val_size"});
+  table.add("eval_dataset", o.eval_dataset, "data files to evaluate on");
+  table.add_parsed(
+      "ignore_guards", [&o](const Words& w) { o.data.ignore_guards = split_list(w); },
+      "guards, by name, that must not stop the run (nibble check lists them)");
   table.add("output_dir", o.output_dir, "folder for checkpoints, metrics and the adapter");
   table.add("overwrite_output_dir", o.overwrite_output_dir, "delete the run that output_dir holds");
   table.add("resume_from_checkpoint", o.resume_from_checkpoint,
@@ -167,18 +237,22 @@ void add_training_options(OptionTable& table, TrainOptions& o) {
             {"adapter"});
   add_lora_options(table, o);
 
-  table.add("per_device_train_batch_size", o.per_device_train_batch_size, "rows in a micro-batch",
-            {"micro_batch_size", "batch_size"});
+  table.add("per_device_train_batch_size", o.per_device_train_batch_size,
+            "rows, or packs, in a micro-batch", {"micro_batch_size", "batch_size"});
   table.add("per_device_eval_batch_size", o.per_device_eval_batch_size, "rows, in evaluation");
   table.add("gradient_accumulation_steps", o.gradient_accumulation_steps,
             "micro-batches in an optimizer step");
-  table.add("max_length", o.max_length, "tokens; longer rows are cut and counted",
-            {"max_seq_length", "sequence_len", "cutoff_len"});
   table.add("num_train_epochs", o.num_train_epochs, "passes over the dataset", {"num_epochs"});
   table.add("max_steps", o.max_steps, "optimizer steps; overrides num_train_epochs when above 0");
-  table.add("completion_only_loss", o.completion_only_loss,
-            "train only the completion of prompt/completion rows", {"train_on_completions"});
-  table.add("train_sampling_strategy", o.train_sampling_strategy, "random or sequential");
+  table.add("packing", o.packing, "put whole rows together into packs of max_length tokens",
+            {"sample_packing"});
+  table.add("packing_strategy", o.packing_strategy, "bfd: best-fit decreasing");
+  table.add_choice<Sampling>("train_sampling_strategy", o.train_sampling_strategy,
+                             {{"random", Sampling::random},
+                              {"sequential", Sampling::sequential},
+                              {"group_by_length", Sampling::group_by_length}},
+                             "random, sequential, or group_by_length: rows of like lengths in a "
+                             "step");
 
   table.add("learning_rate", o.learning_rate, "peak learning rate");
   table.add_choice<SchedulerType>("lr_scheduler_type", o.lr_scheduler_type,

@@ -12,6 +12,9 @@ void add_compute_options(OptionTable& table, TrainOptions& options);  // dtype a
 void add_model_options(OptionTable& table, TrainOptions& options);    // these, and load_in_4bit
 void add_lora_options(OptionTable& table, TrainOptions& options);
 // What decides a step, without data or model folder.
+// Data files, their formats, labels, truncation, chat template; not eval_dataset, val_set_size and
+// dataset_weights, which only a training run has.
+void add_data_options(OptionTable& table, TrainOptions& options);
 void add_step_options(OptionTable& table, TrainOptions& options);
 void add_training_options(OptionTable& table,
                           TrainOptions& options);  // all of the above and the rest

@@ -219,6 +219,10 @@ JsonScanner::Event JsonScanner::read_number() {
   } else {
     result = std::from_chars(begin, end, natural_);
   }
+  if (integer && result.ec == std::errc::result_out_of_range && limits_.wide_integers_as_reals) {
+    integer = false;
+    result = std::from_chars(begin, end, real_);
+  }
   if (result.ec != std::errc() || result.ptr != end) {
     refuse_at(start, fmt::format("the number {} does not fit {}",
                                  printable(text_.substr(start, position_ - start)),

@@ -17,6 +17,9 @@ struct JsonLimits {
   size_t max_depth = 128;
   size_t max_number_chars = 512;
   uint64_t max_values = uint64_t{4} << 20;  // keys are not counted
+  // An integer beyond 64 bits becomes the nearest double instead of an error: transformers writes
+  // model_max_length 1000000000000000019884624838656 where a tokenizer has none.
+  bool wide_integers_as_reals = false;
 };
 
 class JsonScanner {

@@ -80,9 +80,13 @@ void ModelWriter::finish() {
   write_new_file(folder_.path() / "model.safetensors.index.json", index.dump(2) + "\n");
 }
 
-void copy_side_files(const ModelDir& from, AtomicDir& to) {
-  for (const std::string& name : from.side_files())
+void copy_side_files(const ModelDir& from, AtomicDir& to,
+                     const std::map<std::string, std::string>& others) {
+  for (const auto& [name, bytes] : others) to.write(name, bytes);
+  for (const std::string& name : from.side_files()) {
+    if (others.contains(name)) continue;
     if (const auto bytes = from.read_file(name, max_side_file_bytes)) to.write(name, *bytes);
+  }
 }
 
 }  // namespace nibble

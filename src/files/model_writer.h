@@ -49,7 +49,8 @@ class ModelWriter {
 };
 
 // The files beside the weights that a derived folder takes over byte for byte (tokenizer.json,
-// ...).
-void copy_side_files(const ModelDir& from, AtomicDir& to);
+// ...), and `others`, name and bytes, in place of those of the same names.
+void copy_side_files(const ModelDir& from, AtomicDir& to,
+                     const std::map<std::string, std::string>& others = {});
 
 }  // namespace nibble

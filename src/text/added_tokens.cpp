@@ -76,7 +76,7 @@ AddedTokenFinder::AddedTokenFinder(std::vector<Entry> entries) {
   }
   for (const Entry& entry : entries) {
     starts_[static_cast<uint8_t>(entry.pattern[0])] = true;
-    if (entry.token->single_word && !word_character_) word_character_ = Regex::word_character();
+    if (entry.token->single_word && !word_) word_.emplace(CharacterSet::rust_word());
   }
 }
 
@@ -92,15 +92,14 @@ const AddedTokenFinder::Node* AddedTokenFinder::child(const Node& node, char byt
 
 bool AddedTokenFinder::stands_alone(std::string_view text, const Match& range) const {
   const auto is_word = [&](size_t position) {
-    std::vector<Match> found;
-    word_character_->find_all(text.substr(position, utf8_length(text[position])), found);
-    return !found.empty();
+    return word_->contains(decode_utf8(text, position));
   };
   return (range.begin == 0 || !is_word(previous_utf8(text, range.begin))) &&
          (range.end == text.size() || !is_word(range.end));
 }
 
-void AddedTokenFinder::find(std::string_view text, std::vector<Part>& parts) const {
+void AddedTokenFinder::find(std::string_view text, std::vector<Part>& parts,
+                            const Accept& accept) const {
   size_t done = 0;  // everything before is in a part
   for (size_t at = 0; at < text.size();) {
     if (!starts_[static_cast<uint8_t>(text[at])]) {
@@ -116,7 +115,7 @@ void AddedTokenFinder::find(std::string_view text, std::vector<Part>& parts) con
         match.end = i + 1;
       }
     }
-    if (!token) {
+    if (!token || (accept && !accept(*token, match))) {
       ++at;
       continue;
     }
@@ -129,6 +128,7 @@ void AddedTokenFinder::find(std::string_view text, std::vector<Part>& parts) con
         match.begin = before;
       }
       match.begin = std::max(match.begin, done);
+      match.end = std::max(match.end, match.begin);
     }
     if (token->rstrip) {
       match.end = std::max(match.end, done);  // in space that the token before has taken

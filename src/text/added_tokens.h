@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "text/regex.h"
+#include "text/unicode_tables.h"
 
 namespace nibble {
 
@@ -42,9 +44,13 @@ class AddedTokenFinder {
     Match range;
     const AddedToken* token;  // null: text between tokens
   };
+  // Whether the token that stands at this range of the text is to be read as one.
+  using Accept = std::function<bool(const AddedToken&, const Match&)>;
+
   // Cuts `text` into parts, in order. Stripped white space belongs to its token; where a second
-  // token has stripped space that is a token itself, the parts overlap, as in `tokenizers`.
-  void find(std::string_view text, std::vector<Part>& parts) const;
+  // token has stripped space that is a token itself, the parts overlap, as in `tokenizers`. A token
+  // that `accept`, if there is one, does not accept is text.
+  void find(std::string_view text, std::vector<Part>& parts, const Accept& accept = {}) const;
 
  private:
   // A trie over bytes: the edges of a node are a run in edges_, sorted by byte.
@@ -63,7 +69,7 @@ class AddedTokenFinder {
   std::array<bool, 256> starts_{};  // bytes that patterns start with
   std::vector<Node> nodes_;
   std::vector<Edge> edges_;
-  std::optional<Regex> word_character_;  // set if a token is single_word
+  std::optional<CharacterClass> word_;  // of characters of words, if a token is single_word
 };
 
 }  // namespace nibble

@@ -52,12 +52,12 @@ Bpe::Bpe(const nlohmann::json& model, bool byte_level, const std::string& who)
   if (model.contains("type") && fields.text("type") != "BPE")
     fail(ErrorKind::bad_input, "{}: the type '{}' is not supported; Nibble knows BPE", who,
          fields.text("type"));
-  for (const std::string_view affix : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    const nlohmann::json* value = fields.find(affix);
-    if (value && !value->is_null() && *value != "")
-      fail(ErrorKind::bad_input, "{}: field '{}': got {}, only an empty one is supported", who,
-           affix, value->dump());
-  }
+  const auto text_or_empty = [&](std::string_view key) {
+    const nlohmann::json* value = fields.find(key);
+    return value && !value->is_null() ? fields.text(key) : std::string();
+  };
+  prefix_ = text_or_empty("continuing_subword_prefix");
+  suffix_ = text_or_empty("end_of_word_suffix");
   const nlohmann::json* dropout = fields.find("dropout");
   if (dropout && !dropout->is_null() && *dropout != 0)
     fail(ErrorKind::bad_input,
@@ -66,16 +66,18 @@ Bpe::Bpe(const nlohmann::json& model, bool byte_level, const std::string& who)
   fuse_unk_ = fields.boolean_or("fuse_unk", false);
   ignore_merges_ = fields.boolean_or("ignore_merges", false);
   const bool byte_fallback = fields.boolean_or("byte_fallback", false);
+  if (byte_fallback && (!prefix_.empty() || !suffix_.empty()))
+    fail(ErrorKind::bad_input,
+         "{}: field 'byte_fallback': together with continuing_subword_prefix "
+         "or end_of_word_suffix "
+         "it is not supported",
+         who);
 
   read_vocabulary(fields.require("vocab"));
   read_merges(fields.array("merges"));
-  const nlohmann::json* unk = fields.find("unk_token");
-  if (unk && !unk->is_null()) {
-    unk_ = vocabulary_.id_of(fields.text("unk_token"));
-    if (!unk_)
-      fail(ErrorKind::bad_input, "{}: field 'unk_token': '{}' is not in the vocabulary", who,
-           fields.text("unk_token"));
-  }
+  // One that the vocabulary lacks matters to a text that needs it only.
+  if (const std::string unk = text_or_empty("unk_token"); !unk.empty())
+    unk_ = vocabulary_.id_of(unk);
   fields.done();
 
   for (size_t byte = 0; byte < 256; ++byte) {
@@ -86,6 +88,12 @@ Bpe::Bpe(const nlohmann::json& model, bool byte_level, const std::string& who)
       spelled = fmt::format("<0x{:02X}>", byte);
     }
     byte_ids_[byte] = spelled.empty() ? -1 : vocabulary_.id_of(spelled).value_or(-1);
+    if (byte_level_ && byte_fallback && byte_ids_[byte] < 0)
+      fail(ErrorKind::bad_input,
+           "{}: field 'byte_fallback': together with ByteLevel it is supported "
+           "only where the "
+           "vocabulary spells every byte; it lacks '{}'",
+           who, spelled);
   }
 }
 
@@ -108,7 +116,8 @@ void Bpe::read_merges(const nlohmann::json& merges) {
   size_t capacity = 2;
   while (capacity < merges.size() * 2) capacity *= 2;
   merges_.assign(capacity, Merge{});
-  splits_at_marks_ = !byte_level_ && !ignore_merges_ && vocabulary_.id_of(kSpaceMark).has_value();
+  splits_at_marks_ = !byte_level_ && !ignore_merges_ && prefix_.empty() && suffix_.empty() &&
+                     vocabulary_.id_of(kSpaceMark).has_value();
   uint32_t rank = 0;
   std::string joined;
   for (const auto& entry : merges) {
@@ -119,7 +128,10 @@ void Bpe::read_merges(const nlohmann::json& merges) {
       if (!found) fail(ErrorKind::bad_input, "{}: '{}' is not in the vocabulary", who, token);
       return *found;
     };
-    joined.assign(left).append(right);
+    if (!right.starts_with(prefix_))
+      fail(ErrorKind::bad_input, "{}: '{}' does not begin with continuing_subword_prefix '{}'", who,
+           right, prefix_);
+    joined.assign(left).append(right.substr(prefix_.size()));
     if (continues_past_mark(joined)) splits_at_marks_ = false;
     insert_merge({id(left), id(right), rank++, id(joined)});
   }
@@ -190,6 +202,17 @@ std::optional<int32_t> Bpe::whole_word(std::string_view word) const {
   return vocabulary_.id_of(byte_level_ ? to_byte_level(word) : std::string(word));
 }
 
+// The id of one character of a word (a byte, if byte_level); -1: none.
+int32_t Bpe::symbol_of(std::string_view character, bool is_first, bool is_last) const {
+  const bool plain = (is_first || prefix_.empty()) && (!is_last || suffix_.empty());
+  if (plain && byte_level_) return byte_ids_[static_cast<uint8_t>(character[0])];
+  if (plain) return vocabulary_.id_of(character).value_or(-1);
+  std::string spelled = is_first ? "" : prefix_;
+  spelled += byte_level_ ? to_byte_level(character) : character;
+  if (is_last) spelled += suffix_;
+  return vocabulary_.id_of(spelled).value_or(-1);
+}
+
 void Bpe::start_symbols(std::string_view word, Workspace& workspace) const {
   auto& symbols = workspace.symbols_;
   symbols.clear();
@@ -207,7 +230,7 @@ void Bpe::start_symbols(std::string_view word, Workspace& workspace) const {
     const std::string_view character = word.substr(i, length);
     i += length;
     const auto byte_id = [&](size_t k) { return byte_ids_[static_cast<uint8_t>(character[k])]; };
-    const int32_t id = byte_level_ ? byte_id(0) : vocabulary_.id_of(character).value_or(-1);
+    const int32_t id = symbol_of(character, i == length, i == word.size());
     if (id >= 0) {
       flush();
       add(id, length);
@@ -221,7 +244,9 @@ void Bpe::start_symbols(std::string_view word, Workspace& workspace) const {
     }
     if (!unk_)
       fail(ErrorKind::bad_input,
-           "{}: the text holds {}, for which the vocabulary has no token and no unk_token", who_,
+           "{}: the text holds {}, for which the vocabulary has no token and no "
+           "unk_token",
+           who_,
            byte_level_ ? fmt::format("byte 0x{:02X}", static_cast<uint8_t>(character[0]))
                        : fmt::format("U+{:04X}", static_cast<uint32_t>(decode_utf8(character, 0))));
     if (!fuse_unk_) flush();

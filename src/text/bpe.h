@@ -42,7 +42,7 @@ class Bpe {
 
   // byte_level: words are bytes and the vocabulary spells them (byte_level.h); else words are
   // UTF-8. Throws Error(bad_input) for a damaged model, or one that asks for what is not here
-  // (another type, dropout, affixes of subwords).
+  // (another type, dropout, affixes of subwords together with byte_fallback).
   Bpe(const nlohmann::json& model, bool byte_level, const std::string& who);
 
   // Appends the tokens of a non-empty word, whose lengths add up to it. Throws Error(bad_input)
@@ -68,6 +68,7 @@ class Bpe {
   void encode_unit(std::string_view word, Workspace& workspace,
                    std::vector<BpeToken>& tokens) const;
   std::optional<int32_t> whole_word(std::string_view word) const;
+  int32_t symbol_of(std::string_view character, bool is_first, bool is_last) const;
   void start_symbols(std::string_view word, Workspace& workspace) const;
   void merge_symbols(Workspace& workspace) const;
 
@@ -76,6 +77,8 @@ class Bpe {
   bool ignore_merges_ = false;
   bool fuse_unk_ = false;
   std::optional<int32_t> unk_;
+  // Of characters that do not begin a word, and of those that end one.
+  std::string prefix_, suffix_;
   // No token continues past a space mark, so that a text of many words falls into its words.
   bool splits_at_marks_ = false;
   Vocabulary vocabulary_;

@@ -1,7 +1,9 @@
 #include "text/decoder.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "core/error.h"
 #include "text/byte_level.h"
@@ -12,7 +14,30 @@
 namespace nibble {
 namespace {
 
+constexpr int kMaxDepth = 4;      // of Sequences in Sequences
+constexpr size_t kMaxSteps = 64;  // each may copy the whole text
 constexpr int32_t kMaxStrip = 1 << 20;
+
+// Every `from` (not empty) in `text` replaced, from left to right.
+std::string replaced(std::string_view text, std::string_view from, std::string_view to) {
+  std::string out;
+  size_t at = 0;
+  for (size_t found; (found = text.find(from, at)) != std::string_view::npos;
+       at = found + from.size())
+    out.append(text, at, found - at).append(to);
+  return out.append(text, at);
+}
+
+// WordPiece's cleanup.
+std::string cleaned(std::string text) {
+  constexpr std::pair<std::string_view, std::string_view> kPairs[] = {
+      {" .", "."},   {" ?", "?"},     {" !", "!"},     {" ,", ","},
+      {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},   {" do not", " don't"},
+      {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
+  };
+  for (const auto& [from, to] : kPairs) text = replaced(text, from, to);
+  return text;
+}
 
 // "<0xE2>" -> 0xE2.
 std::optional<char> byte_of(std::string_view token) {
@@ -38,51 +63,62 @@ Decoder Decoder::from_json(const nlohmann::json& json, const std::string& who) {
   Decoder decoder;
   decoder.who_ = who;
   decoder.is_null_ = json.is_null();
-  if (decoder.is_null_) return decoder;
-  JsonFields fields(json, who);
-  if (fields.text("type") != "Sequence") {
-    decoder.steps_.push_back(step_from_json(json, who));
-    return decoder;
-  }
-  for (const auto& step : fields.array("decoders"))
-    decoder.steps_.push_back(step_from_json(step, who + ": Sequence"));
-  fields.done();
+  if (!decoder.is_null_) decoder.add_steps(json, who, 0);
+  if (decoder.steps_.size() > kMaxSteps)
+    fail(ErrorKind::bad_input, "{}: {} steps, at most {} are accepted", who, decoder.steps_.size(),
+         kMaxSteps);
   return decoder;
 }
 
-Decoder::Step Decoder::step_from_json(const nlohmann::json& json, const std::string& who) {
+void Decoder::add_steps(const nlohmann::json& json, const std::string& who, int depth) {
   JsonFields fields(json, who);
   const std::string& type = fields.text("type");
-  Step step;
-  if (type == "ByteLevel") {
+  const std::string inside = who + ": " + type;
+  if (type == "Sequence") {
+    if (depth == kMaxDepth) fail(ErrorKind::bad_input, "{}: too many Sequences in Sequences", who);
+    for (const auto& step : fields.array("decoders")) add_steps(step, inside, depth + 1);
+  } else if (type == "ByteLevel") {
     for (const auto option : {"add_prefix_space", "trim_offsets", "use_regex"})
       fields.ignore(option);  // of the pre-tokenizer of this name only
-    step = ByteLevel{};
+    steps_.push_back(ByteLevel{});
   } else if (type == "ByteFallback") {
-    step = ByteFallback{};
+    steps_.push_back(ByteFallback{});
   } else if (type == "Fuse") {
-    step = Fuse{};
+    steps_.push_back(Fuse{});
   } else if (type == "Strip") {
     const std::string& content = fields.text("content");
     if (content.empty() || content.size() != utf8_length(content[0]))
-      fail(ErrorKind::bad_input, "{}: Strip: field 'content': got '{}', expected one character",
-           who, content);
-    step = Strip{decode_utf8(content, 0), fields.integer("start", kMaxStrip),
-                 fields.integer("stop", kMaxStrip)};
+      fail(ErrorKind::bad_input, "{}: field 'content': got '{}', expected one character", inside,
+           content);
+    steps_.push_back(Strip{decode_utf8(content, 0), fields.integer("start", kMaxStrip),
+                           fields.integer("stop", kMaxStrip)});
   } else if (type == "Replace") {
-    step = Replace{Pattern::from_json(fields.require("pattern"), who + ": Replace: pattern"),
-                   fields.text("content"), who + ": Replace"};
+    Pattern pattern = Pattern::from_json(fields.require("pattern"), inside + ": pattern");
+    steps_.push_back(Replace{std::move(pattern), fields.text("content"), inside});
   } else if (type == "Metaspace") {
-    const MetaspaceFields metaspace = read_metaspace(json, who + ": Metaspace");
-    return Metaspace{decode_utf8(metaspace.replacement, 0), metaspace.prepend_scheme != "never"};
+    const MetaspaceFields metaspace = read_metaspace(json, inside);
+    steps_.push_back(
+        Metaspace{decode_utf8(metaspace.replacement, 0), metaspace.prepend_scheme != "never"});
+    return;
+  } else if (type == "BPEDecoder") {
+    if (fields.text("suffix").empty())
+      fail(ErrorKind::bad_input, "{}: field 'suffix': got an empty string", inside);
+    steps_.push_back(BpeSuffix{fields.text("suffix")});
+  } else if (type == "WordPiece") {
+    steps_.push_back(WordPiece{fields.text("prefix"), fields.boolean("cleanup")});
+  } else if (type == "CTC") {
+    if (fields.text("pad_token").empty() || fields.text("word_delimiter_token").empty())
+      fail(ErrorKind::bad_input, "{}: pad_token or word_delimiter_token is empty", inside);
+    steps_.push_back(Ctc{fields.text("pad_token"), fields.text("word_delimiter_token"),
+                         fields.boolean("cleanup")});
   } else {
     fail(ErrorKind::bad_input,
-         "{}: the type '{}' is not supported; Nibble knows ByteLevel, ByteFallback, Fuse, Strip, "
-         "Replace, Metaspace and one Sequence of these",
+         "{}: the type '{}' is not supported; Nibble knows ByteLevel, "
+         "ByteFallback, Fuse, Strip, "
+         "Replace, Metaspace, BPEDecoder, WordPiece, CTC and Sequence",
          who, type);
   }
   fields.done();
-  return step;
 }
 
 std::string Decoder::decode(const std::vector<std::string_view>& tokens) const {
@@ -193,6 +229,30 @@ void Decoder::apply(const Metaspace& metaspace, Tokens& tokens) {
     }
     tokens[i] = std::move(out);
   }
+}
+
+void Decoder::apply(const BpeSuffix& bpe, Tokens& tokens) {
+  for (size_t i = 0; i < tokens.size(); ++i)
+    tokens[i] = replaced(tokens[i], bpe.suffix, i + 1 == tokens.size() ? "" : " ");
+}
+
+void Decoder::apply(const WordPiece& word_piece, Tokens& tokens) {
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    std::string& token = tokens[i];
+    if (i > 0)
+      token = token.starts_with(word_piece.prefix) ? token.substr(word_piece.prefix.size())
+                                                   : " " + token;
+    if (word_piece.cleanup) token = cleaned(std::move(token));
+  }
+}
+
+void Decoder::apply(const Ctc& ctc, Tokens& tokens) {
+  tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
+  for (std::string& token : tokens) {
+    token = replaced(token, ctc.pad, "");
+    if (ctc.cleanup) token = replaced(cleaned(std::move(token)), ctc.delimiter, " ");
+  }
+  std::erase_if(tokens, [](const std::string& token) { return token.empty(); });
 }
 
 }  // namespace nibble

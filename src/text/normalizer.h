@@ -2,20 +2,21 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
-#include <optional>
 #include <string>
-#include <string_view>
 #include <variant>
 #include <vector>
 
+#include "text/normal_forms.h"
 #include "text/normalized_text.h"
 #include "text/pattern.h"
+#include "text/unicode_tables.h"
 
 namespace nibble {
 
 class Normalizer {
  public:
-  // Null, NFC, Prepend, Replace, or a Sequence of these. Throws Error(bad_input) for others.
+  // Null, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Prepend, Append, Replace, Nmt,
+  // BertNormalizer, ByteLevel, or Sequences of these. Throws Error(bad_input) for others.
   static Normalizer from_json(const nlohmann::json& json, const std::string& who);
 
   // Throws Error(bad_input) when the text would grow beyond growth_limit.
@@ -23,31 +24,41 @@ class Normalizer {
   bool empty() const { return steps_.empty(); }
 
  private:
-  struct Nfc {};
+  struct Lowercase {};
+  struct Remove {
+    CharacterClass characters;
+  };
+  struct ToSpace {  // each of these characters becomes a space
+    CharacterClass characters;
+  };
+  struct Strip {
+    bool left, right;
+  };
   struct Prepend {
+    std::string text;
+  };
+  struct Append {
     std::string text;
   };
   struct Replace {
     Pattern pattern;
     std::string content;
   };
-  using Step = std::variant<Nfc, Prepend, Replace>;
+  struct SpaceChinese {};  // BertNormalizer: spaces around each ideograph
+  struct SpellBytes {};
+  using Step = std::variant<NormalForm, Lowercase, Remove, ToSpace, Strip, Prepend, Append, Replace,
+                            SpaceChinese, SpellBytes>;
 
-  static Step step_from_json(const nlohmann::json& json, const std::string& who);
+  void add_steps(const nlohmann::json& json, const std::string& who, int depth);
+  void add_bert(const nlohmann::json& json, const std::string& who);
+  void add_nmt();
+  NormalizedText apply(const Step& step, NormalizedText text, size_t max_bytes) const;
+
   std::string who_;
   std::vector<Step> steps_;
 };
 
-// Canonical composition (NFC). A composed character stands for the first of those that it is
-// composed of, as in `tokenizers`.
-NormalizedText to_nfc(NormalizedText text);
-
-// `prefix` before the first character, standing for the same original bytes; empty text stays.
-NormalizedText prepend(const NormalizedText& text, std::string_view prefix);
-
-// Each match replaced by `content`, which stands for the last original character of the match.
-// Nothing if that would make more than max_bytes.
-std::optional<NormalizedText> replace_all(NormalizedText text, const Pattern& pattern,
-                                          std::string_view content, size_t max_bytes);
+// Every byte as the character that spells it (byte_level.h); all of one character's stand for it.
+NormalizedText spell_bytes(const NormalizedText& text);
 
 }  // namespace nibble

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "text/json_fields.h"
+#include "text/utf8.h"
 
 namespace nibble {
 namespace {
@@ -16,19 +17,17 @@ struct Segment {
   bool is_match;
 };
 
-// The whole text as matches and what lies between them.
-std::vector<Segment> segments(std::string_view text, const Pattern& pattern, bool invert) {
-  std::vector<Match> matches;
-  pattern.find_all(text, matches);
+// A whole text as matches and what lies between them.
+std::vector<Segment> segments(size_t size, const std::vector<Match>& matches, bool invert) {
   std::vector<Segment> out;
-  out.reserve(matches.size() + 1);
+  out.reserve(2 * matches.size() + 1);
   size_t at = 0;
   for (const Match& match : matches) {
     if (at != match.begin) out.push_back({{at, match.begin}, invert});
     out.push_back({match, !invert});
     at = match.end;
   }
-  if (at != text.size()) out.push_back({{at, text.size()}, invert});
+  if (at != size) out.push_back({{at, size}, invert});
   return out;
 }
 
@@ -50,14 +49,34 @@ Pattern Pattern::from_json(const nlohmann::json& json, const std::string& who) {
 }
 
 void Pattern::find_all(std::string_view text, std::vector<Match>& matches) const {
-  if (const Regex* regex = std::get_if<Regex>(&pattern_)) {
+  if (const auto* regex = std::get_if<Regex>(&pattern_)) {
     regex->find_all(text, matches);
-    return;
+  } else if (const auto* literal = std::get_if<std::string>(&pattern_)) {
+    for (size_t at = text.find(*literal); at != std::string_view::npos;
+         at = text.find(*literal, at + literal->size()))
+      matches.push_back({at, at + literal->size()});
+  } else if (const auto* each = std::get_if<CharacterClass>(&pattern_)) {
+    for (size_t at = 0; at < text.size();) {
+      const size_t end = at + utf8_length(text[at]);
+      if (each->contains(decode_utf8(text, at))) matches.push_back({at, end});
+      at = end;
+    }
+  } else {
+    const auto& [a, b] = std::get<Runs>(pattern_);
+    const CharacterClass* run = nullptr;  // the set of the run that is under way
+    for (size_t at = 0; at < text.size();) {
+      const size_t end = at + utf8_length(text[at]);
+      const char32_t c = decode_utf8(text, at);
+      const CharacterClass* in = a.contains(c) ? &a : b.contains(c) ? &b : nullptr;
+      if (in && in == run) {
+        matches.back().end = end;
+      } else if (in) {
+        matches.push_back({at, end});
+      }
+      run = in;
+      at = end;
+    }
   }
-  const auto& literal = std::get<std::string>(pattern_);
-  for (size_t at = text.find(literal); at != std::string_view::npos;
-       at = text.find(literal, at + literal.size()))
-    matches.push_back({at, at + literal.size()});
 }
 
 void fail_growth(const std::string& who, size_t bytes) {
@@ -74,49 +93,49 @@ SplitBehavior split_behavior(std::string_view name, const std::string& who) {
   if (name == "MergedWithNext") return SplitBehavior::merged_with_next;
   if (name == "Contiguous") return SplitBehavior::contiguous;
   fail(ErrorKind::bad_input,
-       "{}: field 'behavior': got '{}', expected Removed, Isolated, MergedWithPrevious, "
+       "{}: field 'behavior': got '{}', expected Removed, Isolated, "
+       "MergedWithPrevious, "
        "MergedWithNext or Contiguous",
        who, name);
 }
 
 void split(std::string_view text, const Pattern& pattern, SplitBehavior behavior, bool invert,
            std::vector<Match>& pieces) {
-  std::vector<Segment> all = segments(text, pattern, invert);
+  std::vector<Match> matches;
+  pattern.find_all(text, matches);
+  const auto add = [&](size_t begin, size_t end) {
+    if (begin < end) pieces.push_back({begin, end});
+  };
+  const bool isolated = behavior == SplitBehavior::isolated;
+  if (isolated || behavior == SplitBehavior::removed) {
+    size_t at = 0;
+    for (const Match& match : matches) {
+      if (isolated || !invert) add(at, match.begin);
+      if (isolated || invert) add(match.begin, match.end);
+      at = match.end;
+    }
+    if (isolated || !invert) add(at, text.size());
+    return;
+  }
+  std::vector<Segment> all = segments(text.size(), matches, invert);
   // Merging with the next is merging with the previous, read backwards.
   const bool backwards = behavior == SplitBehavior::merged_with_next;
   if (backwards) std::reverse(all.begin(), all.end());
-  const auto first = static_cast<std::ptrdiff_t>(pieces.size());
+  std::vector<Match> merged;
   bool previous = false;
-  bool any = false;
-  for (const Segment& segment : all) {
-    bool merge = false;
-    switch (behavior) {
-      case SplitBehavior::removed:
-        if (segment.is_match) continue;
-        break;
-      case SplitBehavior::isolated:
-        break;
-      case SplitBehavior::merged_with_previous:
-      case SplitBehavior::merged_with_next:
-        merge = segment.is_match && !previous;
-        break;
-      case SplitBehavior::contiguous:
-        merge = segment.is_match == previous;
-        break;
-    }
-    previous = segment.is_match;
-    if (merge && any) {
-      pieces.back().begin = std::min(pieces.back().begin, segment.range.begin);
-      pieces.back().end = std::max(pieces.back().end, segment.range.end);
+  for (const auto& [range, is_match] : all) {
+    const bool merge =
+        behavior == SplitBehavior::contiguous ? is_match == previous : is_match && !previous;
+    previous = is_match;
+    if (merge && !merged.empty()) {
+      merged.back().begin = std::min(merged.back().begin, range.begin);
+      merged.back().end = std::max(merged.back().end, range.end);
     } else {
-      pieces.push_back(segment.range);
-      any = true;
+      merged.push_back(range);
     }
   }
-  if (backwards) std::reverse(pieces.begin() + first, pieces.end());
-  pieces.erase(std::remove_if(pieces.begin() + first, pieces.end(),
-                              [](const Match& piece) { return piece.begin == piece.end; }),
-               pieces.end());
+  if (backwards) std::reverse(merged.begin(), merged.end());
+  for (const Match& piece : merged) add(piece.begin, piece.end);
 }
 
 }  // namespace nibble

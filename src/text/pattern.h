@@ -1,14 +1,16 @@
-// What Split and Replace look for: a literal string or a regular expression; and the five ways to
-// cut a text at what was found.
+// What Split and Replace look for: a literal string, a regular expression, or characters of a
+// class; and the five ways to cut a text at what was found.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "text/regex.h"
+#include "text/unicode_tables.h"
 
 namespace nibble {
 
@@ -16,13 +18,20 @@ class Pattern {
  public:
   explicit Pattern(std::string literal) : pattern_(std::move(literal)) {}
   explicit Pattern(Regex regex) : pattern_(std::move(regex)) {}
+  // Each character of the set is a match of its own.
+  explicit Pattern(const CharacterSet& each) : pattern_(CharacterClass(each)) {}
+  // Longest runs of characters of either set, which have none in common.
+  Pattern(const CharacterSet& a, const CharacterSet& b)
+      : pattern_(Runs(CharacterClass(a), CharacterClass(b))) {}
   // {"String": "..."} or {"Regex": "..."}.
   static Pattern from_json(const nlohmann::json& json, const std::string& who);
 
+  // Appends the matches in `text` (valid UTF-8) from left to right, without overlap.
   void find_all(std::string_view text, std::vector<Match>& matches) const;
 
  private:
-  std::variant<std::string, Regex> pattern_;
+  using Runs = std::pair<CharacterClass, CharacterClass>;
+  std::variant<std::string, Regex, CharacterClass, Runs> pattern_;
 };
 
 enum class SplitBehavior { removed, isolated, merged_with_previous, merged_with_next, contiguous };

@@ -5,6 +5,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "text/tokenizer.h"
@@ -12,28 +13,41 @@
 
 namespace nibble {
 
+// An added token that stands for more than its content: the white space taken along.
+struct WidenedToken {
+  size_t index;      // in the encoding
+  std::string text;  // what it stands for
+};
+
 class PostProcessor {
  public:
-  // Null, ByteLevel, TemplateProcessing, or a Sequence of these. Of a template the form for single
-  // texts counts. Throws Error(bad_input) for others and for ids that no token has.
+  // Null, ByteLevel, TemplateProcessing, BertProcessing, RobertaProcessing, or Sequences of these,
+  // of which one at most adds ids. Of a template the form for single texts counts. Throws
+  // Error(bad_input) for others and for ids that no token has.
   static PostProcessor from_json(const nlohmann::json& json, const Vocabulary& vocabulary,
                                  const std::string& who);
 
-  // `original` is the text that the offsets are of; pieces are the tokens as spelled.
+  // `original` is the text that the offsets are of; `widened` is in the order of the encoding.
   void apply(std::string_view original, const Vocabulary& vocabulary, bool add_special_tokens,
-             Encoding& encoding) const;
+             const std::vector<WidenedToken>& widened, Encoding& encoding) const;
 
  private:
-  void add_step(const nlohmann::json& json, const Vocabulary& vocabulary, const std::string& who);
+  struct TrimOffsets {
+    bool add_prefix_space;
+  };
+  struct Surround {
+    std::vector<int32_t> before, after;
+    bool apart = false;  // the text keeps a first token of its own
+  };
+  using Step = std::variant<TrimOffsets, Surround>;
+
+  void add_steps(const nlohmann::json& json, const Vocabulary& vocabulary, const std::string& who,
+                 int depth);
   void add_template(const nlohmann::json& json, const Vocabulary& vocabulary,
                     const std::string& who);
-  void trim_offsets(std::string_view original, const Vocabulary& vocabulary,
-                    Encoding& encoding) const;
+  void add_surround(Surround surround, const std::string& who);
 
-  bool trims_offsets_ = false;
-  bool add_prefix_space_ = false;
-  bool has_template_ = false;
-  std::vector<int32_t> before_, after_;
+  std::vector<Step> steps_;
 };
 
 }  // namespace nibble

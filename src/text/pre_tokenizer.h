@@ -3,7 +3,6 @@
 
 #include <deque>
 #include <nlohmann/json_fwd.hpp>
-#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -25,13 +24,16 @@ struct Words {
 
 class PreTokenizer {
  public:
-  // Null, ByteLevel, Split, Metaspace, Digits, or a Sequence of these (ByteLevel last). Throws
+  // Null, ByteLevel, Split, Metaspace, Digits, Whitespace, WhitespaceSplit, Punctuation,
+  // BertPreTokenizer, CharDelimiterSplit, FixedLength, or Sequences of these. Throws
   // Error(bad_input) for others.
   static PreTokenizer from_json(const nlohmann::json& json, const std::string& who);
 
+  // `text` as it is after the added tokens have been cut out.
   Words apply(NormalizedText text) const;
 
-  // Ends in ByteLevel: the model's symbols are bytes, each spelled as one printable character.
+  // Ends in ByteLevel: the words are bytes, and each is to be spelled as one printable character
+  // (byte_level.h) before the model sees it.
   bool byte_level() const { return byte_level_; }
 
  private:
@@ -40,18 +42,23 @@ class PreTokenizer {
     SplitBehavior behavior;
     bool invert;
   };
+  struct Chunks {  // FixedLength
+    size_t characters;
+  };
   struct PrefixSpace {};  // ByteLevel's add_prefix_space
+  struct SpellBytes {};   // ByteLevel, where it is not the last
   enum class PrefixScheme { always, first, never };
   struct SpaceMark {  // Metaspace without its split
-    Pattern space;
     std::string mark;
     PrefixScheme scheme;
   };
-  using Step = std::variant<Split, PrefixSpace, SpaceMark>;
+  using Step = std::variant<Split, Chunks, PrefixSpace, SpellBytes, SpaceMark>;
 
-  void add_step(const nlohmann::json& json, const std::string& who);
+  void add_steps(const nlohmann::json& json, const std::string& who, int depth);
   void add_byte_level(const nlohmann::json& json, const std::string& who);
   void add_metaspace(const nlohmann::json& json, const std::string& who);
+  static void cut(const Split& split, Words& words);
+  static void cut(const Chunks& chunks, Words& words);
 
   std::vector<Step> steps_;
   bool byte_level_ = false;

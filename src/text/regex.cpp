@@ -1,132 +1,282 @@
 #include "text/regex.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
-#include <algorithm>
 #include <utility>
 
 #include "core/error.h"
-#include "text/regex_dialect.h"
-#include "text/unicode_tables.h"
+#include "text/regex_program.h"
 #include "text/utf8.h"
 
 namespace nibble {
 namespace {
 
-// Backtracking steps of one attempt at one position before it counts against the budget of the
-// whole text, which is kFreeSteps + kStepsPerByte * bytes.
-constexpr uint32_t kUncountedSteps = 1000;
-constexpr uint64_t kFreeSteps = 1u << 20;
-constexpr uint64_t kStepsPerByte = 64;
-constexpr size_t kJitStackBytes = 1u << 20;
+using Op = RegexInstruction::Op;
+using Greed = RegexNode::Greed;
 
-// What matching writes to; one a thread, shared by all patterns.
-struct Scratch {
-  pcre2_match_data* data = pcre2_match_data_create(1, nullptr);
-  pcre2_match_context* context = pcre2_match_context_create(nullptr);
-  pcre2_jit_stack* stack = pcre2_jit_stack_create(32 * 1024, kJitStackBytes, nullptr);
+// Steps (instructions, characters of a run, and choices taken back) that a text may take. The
+// patterns of real tokenizers take 5 to 40 a byte.
+constexpr uint64_t kFreeSteps = 1u << 25;
+constexpr uint64_t kStepsPerByte = 256;
 
-  Scratch() {
-    if (!data || !context || !stack)
-      fail(ErrorKind::no_resources, "regular expressions: out of memory");
-    pcre2_jit_stack_assign(context, nullptr, stack);
+struct OutOfSteps {};
+
+class Matcher {
+ public:
+  Matcher(const RegexProgram& program, std::string_view text)
+      : code_(program.code.data()),
+        classes_(program.classes.data()),
+        program_(program),
+        text_(text),
+        slots_(program.slots),
+        steps_(kFreeSteps + kStepsPerByte * text.size()) {}
+
+  // The end of the match that begins at `at`; npos if there is none. Throws OutOfSteps.
+  size_t match(size_t at) { return run(0, at); }
+
+  // Can a match begin here?
+  bool begins(size_t at) const { return leads(program_.first, at); }
+
+ private:
+  static constexpr size_t kNone = std::string_view::npos;
+
+  // What is tried when the rest fails: go on at `pc` from `at`.
+  struct Choice {
+    enum class Kind : uint32_t {
+      plain,
+      shrink,  // first give back one character, down to `limit`
+      grow,    // first take one more of the run before pc, up to `limit` more
+      slot,    // only restore slot `pc` to `at`
+    };
+    uint32_t pc;
+    Kind kind;
+    size_t at;
+    size_t limit;
+  };
+
+  void count(size_t steps) {
+    if (steps_ < steps) throw OutOfSteps();
+    steps_ -= steps;
   }
-  ~Scratch() {
-    pcre2_jit_stack_free(stack);
-    pcre2_match_context_free(context);
-    pcre2_match_data_free(data);
+  bool is_in(uint32_t set, size_t at) const {
+    return at < text_.size() && classes_[set].contains(decode_utf8(text_, at));
   }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
+  bool leads(uint32_t set, size_t at) const {
+    return set == RegexInstruction::kAnything || is_in(set, at);
+  }
+  bool at_boundary(size_t at) const {
+    const bool before = at > 0 && is_in(program_.word, previous_utf8(text_, at));
+    return before != is_in(program_.word, at);
+  }
+  // `count` characters before `at`; npos if there are fewer.
+  size_t back(size_t at, uint32_t characters) const {
+    for (; characters > 0; --characters) {
+      if (at == 0) return kNone;
+      at = previous_utf8(text_, at);
+    }
+    return at;
+  }
+
+  size_t run(uint32_t pc, size_t at);
+  bool run_of(const RegexInstruction& in, uint32_t pc, size_t& at);
+  bool body(const RegexInstruction& in, uint32_t pc, size_t& at);
+  bool take_back(size_t base, uint32_t& pc, size_t& at);
+
+  const RegexInstruction* code_;
+  const CharacterClass* classes_;
+  const RegexProgram& program_;
+  std::string_view text_;
+  std::vector<size_t> slots_;
+  std::vector<Choice> choices_;
+  uint64_t steps_;
 };
 
-std::string message_of(int code) {
-  PCRE2_UCHAR buffer[256];
-  pcre2_get_error_message(code, buffer, sizeof buffer);
-  return reinterpret_cast<const char*>(buffer);
+// Runs from `pc` to an accept; the choices that it made are forgotten. Calls itself for bodies
+// (lookaround, atomic groups) only, so as deep as the pattern nests.
+size_t Matcher::run(uint32_t pc, size_t at) {
+  const size_t base = choices_.size();
+  while (true) {
+    count(1);
+    const RegexInstruction& in = code_[pc];
+    bool ok = true;
+    switch (in.op) {
+      case Op::character:
+        ok = is_in(in.a, at);
+        if (ok) at += utf8_length(text_[at]);
+        break;
+      case Op::run:
+        ok = run_of(in, pc, at);
+        break;
+      case Op::fork:
+        if (!leads(in.first_a, at)) {
+          pc = in.b;
+          continue;
+        }
+        if (leads(in.first_b, at)) choices_.push_back({in.b, Choice::Kind::plain, at, 0});
+        pc = in.a;
+        continue;
+      case Op::jump:
+        pc = in.a;
+        continue;
+      case Op::mark:
+        choices_.push_back({in.a, Choice::Kind::slot, slots_[in.a], 0});
+        slots_[in.a] = at;
+        break;
+      case Op::progress:
+        if (slots_[in.a] == at) {
+          pc = in.b;
+          continue;
+        }
+        break;
+      case Op::atomic:
+      case Op::look_ahead:
+      case Op::not_ahead:
+      case Op::look_behind:
+      case Op::not_behind:
+        ok = body(in, pc, at);
+        if (ok) {
+          pc = in.a;
+          continue;
+        }
+        break;
+      case Op::line_begin:  // not after the newline that ends the text
+        ok = at == 0 || (text_[at - 1] == '\n' && at < text_.size());
+        break;
+      case Op::line_end:
+        ok = at == text_.size() || text_[at] == '\n';
+        break;
+      case Op::text_begin:
+        ok = at == 0;
+        break;
+      case Op::text_end:
+        ok = at == text_.size();
+        break;
+      case Op::text_end_or_newline:
+        ok = at == text_.size() || (at + 1 == text_.size() && text_[at] == '\n');
+        break;
+      case Op::word_boundary:
+        ok = at_boundary(at);
+        break;
+      case Op::no_boundary:
+        ok = !at_boundary(at);
+        break;
+      case Op::accept:
+        choices_.resize(base);
+        return at;
+    }
+    if (ok) {
+      ++pc;
+    } else if (!take_back(base, pc, at)) {
+      return kNone;
+    }
+  }
+}
+
+bool Matcher::run_of(const RegexInstruction& in, uint32_t pc, size_t& at) {
+  const CharacterClass& set = classes_[in.a];
+  const uint32_t wanted = in.greed == Greed::lazy ? in.min : in.max;
+  size_t least = at;  // the end of the first `min` characters
+  uint32_t taken = 0;
+  while (taken < wanted && at < text_.size() && set.contains(decode_utf8(text_, at))) {
+    at += utf8_length(text_[at]);
+    if (++taken == in.min) least = at;
+  }
+  count(taken);
+  if (taken < in.min) return false;
+  if (in.greed == Greed::greedy && taken > in.min) {
+    choices_.push_back({pc + 1, Choice::Kind::shrink, at, least});
+  } else if (in.greed == Greed::lazy && in.max > in.min) {
+    const size_t more = in.max == RegexNode::kUnlimited ? kNone : in.max - in.min;
+    choices_.push_back({pc + 1, Choice::Kind::grow, at, more});
+  }
+  return true;
+}
+
+bool Matcher::body(const RegexInstruction& in, uint32_t pc, size_t& at) {
+  switch (in.op) {
+    case Op::atomic: {
+      const size_t end = run(pc + 1, at);
+      if (end == kNone) return false;
+      at = end;
+      return true;
+    }
+    case Op::look_ahead:
+      return run(pc + 1, at) != kNone;
+    case Op::not_ahead:
+      return run(pc + 1, at) == kNone;
+    default: {
+      const size_t begin = back(at, in.min);
+      count(in.min);
+      const bool found = begin != kNone && run(pc + 1, begin) != kNone;
+      return found == (in.op == Op::look_behind);
+    }
+  }
+}
+
+// To the latest choice that has something left to try.
+bool Matcher::take_back(size_t base, uint32_t& pc, size_t& at) {
+  while (choices_.size() > base) {
+    count(1);
+    Choice& choice = choices_.back();
+    pc = choice.pc;
+    switch (choice.kind) {
+      case Choice::Kind::slot:
+        slots_[choice.pc] = choice.at;
+        choices_.pop_back();
+        continue;
+      case Choice::Kind::plain:
+        at = choice.at;
+        choices_.pop_back();
+        return true;
+      case Choice::Kind::shrink:
+        at = choice.at = previous_utf8(text_, choice.at);
+        if (at == choice.limit) choices_.pop_back();
+        return true;
+      case Choice::Kind::grow:
+        if (!is_in(code_[pc - 1].a, choice.at)) {
+          choices_.pop_back();
+          continue;
+        }
+        at = choice.at += utf8_length(text_[choice.at]);
+        if (choice.limit != kNone && --choice.limit == 0) choices_.pop_back();
+        return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace
 
-struct Regex::Code {};
-
-void Regex::FreeCode::operator()(Code* code) const {
-  pcre2_code_free(reinterpret_cast<pcre2_code*>(code));
+Regex::Regex(std::string_view pattern, std::string who) : who_(std::move(who)) {
+  program_ = std::make_unique<const RegexProgram>(compile_regex(parse_regex(pattern, who_), who_));
 }
 
-Regex::Regex(std::string_view oniguruma_pattern, std::string who) : who_(std::move(who)) {
-  compile(to_pcre2(oniguruma_pattern, who_));
-}
-
-Regex Regex::word_character() {
-  Regex regex("a character of a word");
-  regex.compile("[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}]");
-  return regex;
-}
-
-void Regex::compile(const std::string& pattern) {
-  pcre2_compile_context* context = pcre2_compile_context_create(nullptr);
-  if (!context) fail(ErrorKind::no_resources, "{}: out of memory", who_);
-  pcre2_set_newline(context, PCRE2_NEWLINE_LF);
-  // ANCHORED: find_all walks the positions itself, so that every attempt is counted.
-  // NO_AUTO_POSSESS: a loop that never gives back would cost steps that are not counted.
-  // MULTILINE: ^ and $ are about lines in Oniguruma.
-  const uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED | PCRE2_MULTILINE |
-                           PCRE2_NO_AUTO_POSSESS | PCRE2_NEVER_BACKSLASH_C;
-  int error = 0;
-  size_t offset = 0;
-  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                                   options, &error, &offset, context);
-  pcre2_compile_context_free(context);
-  if (!code)
-    fail(ErrorKind::bad_input, "{}: regular expression does not compile: {} (pattern: {})", who_,
-         message_of(error), pattern.substr(0, 200));
-  code_.reset(reinterpret_cast<Code*>(code));
-  // Where the machine has no JIT, the interpreter does the same, slower.
-  pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
-}
+Regex::Regex(Regex&&) noexcept = default;
+Regex& Regex::operator=(Regex&&) noexcept = default;
+Regex::~Regex() = default;
 
 void Regex::find_all(std::string_view text, std::vector<Match>& matches) const {
-  thread_local const Scratch scratch;
-  std::string substitute;  // of the same length, characters at the same places
-  std::string_view seen = text;
-  if (has_newer_characters(text)) seen = substitute = with_known_characters(text);
-
-  const auto* code = reinterpret_cast<const pcre2_code*>(code_.get());
-  const size_t* match = pcre2_get_ovector_pointer(scratch.data);
-  uint64_t budget = kFreeSteps + kStepsPerByte * seen.size();
-  uint64_t limit = kUncountedSteps;
-  pcre2_set_match_limit(scratch.context, kUncountedSteps);
-
+  Matcher matcher(*program_, text);
   size_t last_end = std::string_view::npos;
-  for (size_t at = 0; at <= seen.size();) {
-    const int result = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(seen.data()), seen.size(), at,
-                                   PCRE2_NO_UTF_CHECK, scratch.data, scratch.context);
-    if (result == PCRE2_ERROR_MATCHLIMIT && limit <= budget) {
-      budget -= limit;
-      limit = std::min<uint64_t>(limit * 4, UINT32_MAX);
-      pcre2_set_match_limit(scratch.context, static_cast<uint32_t>(limit));
-      continue;
+  for (size_t at = 0; at <= text.size();) {
+    size_t end = std::string_view::npos;
+    if (matcher.begins(at)) {
+      try {
+        end = matcher.match(at);
+      } catch (const OutOfSteps&) {
+        fail(ErrorKind::bad_input,
+             "{}: the regular expression gave up at byte {} of a text of {} "
+             "bytes; the pattern "
+             "takes superlinear time on this text",
+             who_, at, text.size());
+      }
     }
-    if (result < 0 && result != PCRE2_ERROR_NOMATCH)
-      fail(ErrorKind::bad_input,
-           "{}: the regular expression gave up at byte {} of a text of {} bytes: {}; the pattern "
-           "takes superlinear time on this text",
-           who_, at, seen.size(), message_of(result));
-    if (limit != kUncountedSteps) {
-      limit = kUncountedSteps;
-      pcre2_set_match_limit(scratch.context, kUncountedSteps);
+    if (end != std::string_view::npos && !(end == at && last_end == at)) {
+      matches.push_back({at, end});
+      last_end = end;
     }
-    const bool found = result > 0 && !(match[1] == at && last_end == at);
-    if (found) {
-      matches.push_back({match[0], match[1]});
-      last_end = match[1];
-    }
-    if (found && match[1] > at) {
-      at = match[1];
+    if (end != std::string_view::npos && end > at) {
+      at = end;
     } else {
-      at += at < seen.size() ? utf8_length(seen[at]) : 1;
+      at += at < text.size() ? utf8_length(text[at]) : 1;
     }
   }
 }

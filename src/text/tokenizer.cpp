@@ -66,11 +66,11 @@ Vocabulary with_added(const Vocabulary& model, const std::vector<AddedToken>& ad
     const auto in_model = model.id_of(token.content);
     const int32_t expected = in_model.value_or(next);
     if (token.id != expected)
-      fail(
-          ErrorKind::bad_input,
-          "{}: added token '{}': got id {}, expected {} ({}), which is what `tokenizers` would use",
-          who, token.content, token.id, expected,
-          in_model ? "its id in the model's vocabulary" : "the next free one");
+      fail(ErrorKind::bad_input,
+           "{}: added token '{}': got id {}, expected {} ({}), which is what "
+           "`tokenizers` would use",
+           who, token.content, token.id, expected,
+           in_model ? "its id in the model's vocabulary" : "the next free one");
     if (in_model) continue;
     if (!vocabulary.add(token.content, token.id))
       fail(ErrorKind::bad_input, "{}: added token '{}': the model has another token of id {}", who,
@@ -96,7 +96,10 @@ std::vector<AddedTokenFinder::Entry> finder_entries(const std::vector<AddedToken
       std::string pattern = spelled(token, normalizer);
       if (pattern.empty())
         fail(ErrorKind::bad_input,
-             "{}: added token '{}': nothing is left of it after normalization", who, token.content);
+             "{}: added token '{}': nothing is left of it after normalization, "
+             "which is not "
+             "supported",
+             who, token.content);
       entries.push_back({std::move(pattern), &token});
     }
   }
@@ -158,7 +161,8 @@ Tokenizer Tokenizer::from_json(const nlohmann::json& json, const std::string& wh
   return Tokenizer(std::make_unique<const Parts>(json, who));
 }
 
-Encoding Tokenizer::encode(std::string_view utf8, bool add_special_tokens) const {
+Encoding Tokenizer::encode(std::string_view utf8, bool add_special_tokens,
+                           const AcceptAddedToken& accept) const {
   if (utf8.size() > size_t{1} << 31)
     fail(ErrorKind::bad_input, "tokenizer: got a text of {} bytes, at most 2^31 are accepted",
          utf8.size());
@@ -170,6 +174,11 @@ Encoding Tokenizer::encode(std::string_view utf8, bool add_special_tokens) const
   const auto add = [&](int32_t id, ByteSpan source) {
     encoding.ids.push_back(id);
     encoding.offsets.push_back(source);
+  };
+  std::vector<WidenedToken> widened;
+  const auto add_added = [&](const AddedToken& token, ByteSpan source, std::string_view match) {
+    if (match != token.content) widened.push_back({encoding.ids.size(), std::string(match)});
+    add(token.id, source);
   };
   auto workspace = parts_->workspaces.borrow();
   std::vector<BpeToken> tokens;
@@ -186,31 +195,46 @@ Encoding Tokenizer::encode(std::string_view utf8, bool add_special_tokens) const
     }
   };
 
+  const auto accepted_at = [&](const AddedToken& token, ByteSpan place) {
+    return accept(AddedTokenPlace{token.id, token.special, place.first, place.second});
+  };
+  AddedTokenFinder::Accept accept_outer, accept_inner;
+  if (accept)
+    accept_outer = [&](const AddedToken& token, const Match& match) {
+      return accepted_at(token,
+                         {static_cast<uint32_t>(match.begin), static_cast<uint32_t>(match.end)});
+    };
   std::vector<AddedTokenFinder::Part> outer, inner;
-  parts_->before_normalization.find(utf8, outer);
+  parts_->before_normalization.find(utf8, outer, accept_outer);
   for (const auto& part : outer) {
     const auto origin = static_cast<uint32_t>(part.range.begin);
     if (part.token) {
-      add(part.token->id, {origin, static_cast<uint32_t>(part.range.end)});
+      add_added(*part.token, {origin, static_cast<uint32_t>(part.range.end)},
+                utf8.substr(origin, part.range.end - origin));
       continue;
     }
     NormalizedText text = parts_->normalizer.apply(
         NormalizedText(utf8.substr(part.range.begin, part.range.end - part.range.begin), origin));
     inner.clear();
-    parts_->after_normalization.find(text.view(), inner);
+    if (accept)
+      accept_inner = [&](const AddedToken& token, const Match& match) {
+        return accepted_at(token, text.original(match.begin, match.end));
+      };
+    parts_->after_normalization.find(text.view(), inner, accept_inner);
     if (inner.size() == 1 && !inner[0].token) {
       add_words(parts_->pre_tokenizer.apply(std::move(text)));
       continue;
     }
     for (const auto& [range, token] : inner) {
       if (token) {
-        add(token->id, text.original(range.begin, range.end));
+        add_added(*token, text.original(range.begin, range.end),
+                  text.view().substr(range.begin, range.end - range.begin));
       } else {
         add_words(parts_->pre_tokenizer.apply(text.slice(range.begin, range.end)));
       }
     }
   }
-  parts_->post_processor.apply(utf8, parts_->vocabulary, add_special_tokens, encoding);
+  parts_->post_processor.apply(utf8, parts_->vocabulary, add_special_tokens, widened, encoding);
   return encoding;
 }
 

@@ -1,132 +1,217 @@
-// Made by tools/make_unicode_tables.py with tokenizers 0.23.3; do not edit.
 #include "text/unicode_tables.h"
 
 #include <algorithm>
-#include <array>
-#include <bitset>
-#include <cstdint>
-#include <iterator>
+#include <span>
 
-#include "text/utf8.h"
+#include "text/unicode_data.h"
 
 namespace nibble {
 namespace {
 
-struct Newer {
-  char32_t first, last;
-  char32_t like;  // same category and UTF-8 length
-};
+using unicode_data::CodePoints;
 
-constexpr Newer kNewer[] = {
-    {0x0897, 0x0897, 0x0816},    {0x0CF3, 0x0CF3, 0x0903},    {0x0ECE, 0x0ECE, 0x0816},
-    {0x1B4E, 0x1B4F, 0x0830},    {0x1B7F, 0x1B7F, 0x0830},    {0x1C89, 0x1C89, 0x10A0},
-    {0x1C8A, 0x1C8A, 0x10D0},    {0x2427, 0x2429, 0x09FA},    {0x2FFC, 0x2FFF, 0x09FA},
-    {0x31E4, 0x31E5, 0x09FA},    {0x31EF, 0x31EF, 0x09FA},    {0xA7CB, 0xA7CC, 0x10A0},
-    {0xA7CD, 0xA7CD, 0x10D0},    {0xA7DA, 0xA7DA, 0x10A0},    {0xA7DB, 0xA7DB, 0x10D0},
-    {0xA7DC, 0xA7DC, 0x10A0},    {0x105C0, 0x105F3, 0x10000}, {0x10D40, 0x10D49, 0x104A0},
-    {0x10D4A, 0x10D4D, 0x10000}, {0x10D4E, 0x10D4E, 0x10780}, {0x10D4F, 0x10D4F, 0x10000},
-    {0x10D50, 0x10D65, 0x10400}, {0x10D69, 0x10D6D, 0x101FD}, {0x10D6E, 0x10D6E, 0x10EAD},
-    {0x10D6F, 0x10D6F, 0x10780}, {0x10D70, 0x10D85, 0x10428}, {0x10D8E, 0x10D8F, 0x1D6C1},
-    {0x10EC2, 0x10EC4, 0x10000}, {0x10EFC, 0x10EFF, 0x101FD}, {0x1123F, 0x11240, 0x10000},
-    {0x11241, 0x11241, 0x101FD}, {0x11380, 0x11389, 0x10000}, {0x1138B, 0x1138B, 0x10000},
-    {0x1138E, 0x1138E, 0x10000}, {0x11390, 0x113B5, 0x10000}, {0x113B7, 0x113B7, 0x10000},
-    {0x113B8, 0x113BA, 0x11000}, {0x113BB, 0x113C0, 0x101FD}, {0x113C2, 0x113C2, 0x11000},
-    {0x113C5, 0x113C5, 0x11000}, {0x113C7, 0x113CA, 0x11000}, {0x113CC, 0x113CD, 0x11000},
-    {0x113CE, 0x113CE, 0x101FD}, {0x113CF, 0x113CF, 0x11000}, {0x113D0, 0x113D0, 0x101FD},
-    {0x113D1, 0x113D1, 0x10000}, {0x113D2, 0x113D2, 0x101FD}, {0x113D3, 0x113D3, 0x10000},
-    {0x113D4, 0x113D5, 0x10100}, {0x113D7, 0x113D8, 0x10100}, {0x113E1, 0x113E2, 0x101FD},
-    {0x116D0, 0x116E3, 0x104A0}, {0x1171E, 0x1171E, 0x11000}, {0x11B00, 0x11B09, 0x10100},
-    {0x11BC0, 0x11BE0, 0x10000}, {0x11BE1, 0x11BE1, 0x10100}, {0x11BF0, 0x11BF9, 0x104A0},
-    {0x11F00, 0x11F01, 0x101FD}, {0x11F02, 0x11F02, 0x10000}, {0x11F03, 0x11F03, 0x11000},
-    {0x11F04, 0x11F10, 0x10000}, {0x11F12, 0x11F33, 0x10000}, {0x11F34, 0x11F35, 0x11000},
-    {0x11F36, 0x11F3A, 0x101FD}, {0x11F3E, 0x11F3F, 0x11000}, {0x11F40, 0x11F40, 0x101FD},
-    {0x11F41, 0x11F41, 0x11000}, {0x11F42, 0x11F42, 0x101FD}, {0x11F43, 0x11F4F, 0x10100},
-    {0x11F50, 0x11F59, 0x104A0}, {0x11F5A, 0x11F5A, 0x101FD}, {0x1342F, 0x1342F, 0x10000},
-    {0x13439, 0x1343F, 0x110BD}, {0x13440, 0x13440, 0x101FD}, {0x13441, 0x13446, 0x10000},
-    {0x13447, 0x13455, 0x101FD}, {0x13460, 0x143FA, 0x10000}, {0x16100, 0x1611D, 0x10000},
-    {0x1611E, 0x16129, 0x101FD}, {0x1612A, 0x1612C, 0x11000}, {0x1612D, 0x1612F, 0x101FD},
-    {0x16130, 0x16139, 0x104A0}, {0x16D40, 0x16D42, 0x10780}, {0x16D43, 0x16D6A, 0x10000},
-    {0x16D6B, 0x16D6C, 0x10780}, {0x16D6D, 0x16D6F, 0x10100}, {0x16D70, 0x16D79, 0x104A0},
-    {0x18CFF, 0x18CFF, 0x10000}, {0x1B132, 0x1B132, 0x10000}, {0x1B155, 0x1B155, 0x10000},
-    {0x1CC00, 0x1CCEF, 0x10137}, {0x1CCF0, 0x1CCF9, 0x104A0}, {0x1CD00, 0x1CEB3, 0x10137},
-    {0x1D2C0, 0x1D2D3, 0x10107}, {0x1DF25, 0x1DF2A, 0x10428}, {0x1E030, 0x1E06D, 0x10780},
-    {0x1E08F, 0x1E08F, 0x101FD}, {0x1E4D0, 0x1E4EA, 0x10000}, {0x1E4EB, 0x1E4EB, 0x10780},
-    {0x1E4EC, 0x1E4EF, 0x101FD}, {0x1E4F0, 0x1E4F9, 0x104A0}, {0x1E5D0, 0x1E5ED, 0x10000},
-    {0x1E5EE, 0x1E5EF, 0x101FD}, {0x1E5F0, 0x1E5F0, 0x10000}, {0x1E5F1, 0x1E5FA, 0x104A0},
-    {0x1E5FF, 0x1E5FF, 0x10100}, {0x1F6DC, 0x1F6DC, 0x10137}, {0x1F774, 0x1F776, 0x10137},
-    {0x1F77B, 0x1F77F, 0x10137}, {0x1F7D9, 0x1F7D9, 0x10137}, {0x1F8B2, 0x1F8BB, 0x10137},
-    {0x1F8C0, 0x1F8C1, 0x10137}, {0x1FA75, 0x1FA77, 0x10137}, {0x1FA87, 0x1FA89, 0x10137},
-    {0x1FA8F, 0x1FA8F, 0x10137}, {0x1FAAD, 0x1FAAF, 0x10137}, {0x1FABB, 0x1FABF, 0x10137},
-    {0x1FAC6, 0x1FAC6, 0x10137}, {0x1FACE, 0x1FACF, 0x10137}, {0x1FADA, 0x1FADC, 0x10137},
-    {0x1FADF, 0x1FADF, 0x10137}, {0x1FAE8, 0x1FAE9, 0x10137}, {0x1FAF7, 0x1FAF8, 0x10137},
-    {0x1FBCB, 0x1FBEF, 0x10137}, {0x2B739, 0x2B739, 0x10000}, {0x2EBF0, 0x2EE5D, 0x10000},
-    {0x31350, 0x323AF, 0x10000},
-};
+constexpr char32_t kLast = 0x10FFFF;
+constexpr uint32_t kCategoryCount = 29;
+constexpr std::string_view kCategoryNames =
+    "Cn Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs "
+    "Zl Zp Cc Cf Co ";
 
-struct Range {
-  char32_t first, last;
-};
+uint32_t named(std::string_view name) { return categories_named(name).value(); }
 
-constexpr Range kInert[] = {
-    {0x07FD, 0x07FD},   {0x0897, 0x089F},   {0x08CA, 0x08D3},   {0x09FE, 0x09FE},
-    {0x0C3C, 0x0C3C},   {0x0CF3, 0x0CF3},   {0x0D3B, 0x0D3C},   {0x0EBA, 0x0EBA},
-    {0x0ECE, 0x0ECE},   {0x1715, 0x1715},   {0x1ABF, 0x1ACE},   {0x1DF6, 0x1DFA},
-    {0xA82C, 0xA82C},   {0x10D24, 0x10D27}, {0x10D69, 0x10D6D}, {0x10EAB, 0x10EAC},
-    {0x10EFC, 0x10EFF}, {0x10F46, 0x10F50}, {0x10F82, 0x10F85}, {0x11070, 0x11070},
-    {0x11241, 0x11241}, {0x1133B, 0x1133B}, {0x113B8, 0x113C0}, {0x113C2, 0x113C2},
-    {0x113C5, 0x113C5}, {0x113C7, 0x113CA}, {0x113CC, 0x113D0}, {0x113D2, 0x113D2},
-    {0x113E1, 0x113E2}, {0x1145E, 0x1145E}, {0x1171E, 0x1171E}, {0x11839, 0x1183A},
-    {0x11930, 0x11930}, {0x1193D, 0x1193E}, {0x11943, 0x11943}, {0x119E0, 0x119E0},
-    {0x11A34, 0x11A34}, {0x11A47, 0x11A47}, {0x11A99, 0x11A99}, {0x11D42, 0x11D42},
-    {0x11D44, 0x11D45}, {0x11D97, 0x11D97}, {0x11F00, 0x11F01}, {0x11F03, 0x11F03},
-    {0x11F34, 0x11F3A}, {0x11F3E, 0x11F42}, {0x11F5A, 0x11F5A}, {0x13440, 0x13440},
-    {0x13447, 0x13455}, {0x1611E, 0x1612F}, {0x16FF0, 0x16FF1}, {0x1E08F, 0x1E08F},
-    {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF},
-    {0x1E5EE, 0x1E5EF},
-};
-
-// The row that holds c, or null.
-template <typename Row, size_t n>
-const Row* find(const Row (&rows)[n], char32_t c) {
-  const Row* row = std::lower_bound(std::begin(rows), std::end(rows), c,
-                                    [](const Row& r, char32_t value) { return r.last < value; });
-  return row != std::end(rows) && row->first <= c ? row : nullptr;
+CharacterSet with_difference(uint32_t categories, std::span<const CodePoints> difference) {
+  CharacterSet in = CharacterSet::of_categories(categories);
+  CharacterSet out;  // in XOR difference = (in | difference) & ~(in & difference)
+  for (const auto& [first, last] : difference) out.add(first, last);
+  CharacterSet both = in;
+  both.intersect(out);
+  both.invert();
+  in.add(out);
+  in.intersect(std::move(both));
+  return in;
 }
 
-// Blocks of 256 code points that hold a newer character: most text is in none.
-const std::bitset<0x1100>& newer_blocks() {
-  static const std::bitset<0x1100> blocks = [] {
-    std::bitset<0x1100> bits;
-    for (const Newer& row : kNewer)
-      for (char32_t block = row.first >> 8; block <= row.last >> 8; ++block) bits.set(block);
-    return bits;
-  }();
-  return blocks;
-}
-
-const Newer* find_newer(char32_t c) {
-  return newer_blocks().test(c >> 8) ? find(kNewer, c) : nullptr;
+bool is_in(std::span<const CodePoints> rows, char32_t c) {
+  const auto row =
+      std::lower_bound(rows.begin(), rows.end(), c,
+                       [](const CodePoints& r, char32_t value) { return r.last < value; });
+  return row != rows.end() && row->first <= c;
 }
 
 }  // namespace
 
-bool has_newer_characters(std::string_view text) {
-  for (size_t i = 0; i < text.size(); i += utf8_length(text[i]))
-    if (utf8_length(text[i]) >= 3 && find_newer(decode_utf8(text, i))) return true;
-  return false;
+std::optional<uint32_t> categories_named(std::string_view name) {
+  uint32_t categories = 0;
+  if (name.size() == 1 || name.size() == 2)
+    for (uint32_t i = 0; i < kCategoryCount; ++i)
+      if (kCategoryNames.substr(3 * i, 2).starts_with(name)) categories |= 1u << i;
+  if (categories == 0) return std::nullopt;
+  return categories;
 }
 
-std::string with_known_characters(std::string_view text) {
-  std::string known;
-  known.reserve(text.size());
-  for (size_t i = 0; i < text.size(); i += utf8_length(text[i])) {
-    const char32_t c = decode_utf8(text, i);
-    const Newer* newer = find_newer(c);
-    append_utf8(known, newer ? newer->like : c);
+CharacterSet CharacterSet::of_categories(uint32_t categories) {
+  CharacterSet set;
+  char32_t next = 0;
+  const std::string_view runs = unicode_data::kCategoryRuns;
+  for (size_t i = 0; i < runs.size();) {
+    const auto category = static_cast<uint32_t>(runs[i++] - 'a');
+    char32_t length = 0;
+    while (i < runs.size() && runs[i] <= '9')
+      length = length * 10 + static_cast<char32_t>(runs[i++] - '0');
+    if (length == 0) length = 1;
+    if ((categories >> category & 1) != 0) {
+      if (!set.ranges_.empty() && set.ranges_.back().last + 1 == next) {
+        set.ranges_.back().last += length;
+      } else {
+        set.ranges_.push_back({next, next + length - 1});
+      }
+    }
+    next += length;
   }
-  return known;
+  return set;
 }
 
-bool is_inert_in_normalization(char32_t c) { return find(kInert, c) != nullptr; }
+CharacterSet CharacterSet::white_space() {
+  CharacterSet set;
+  for (const Range range : {Range{0x9, 0xD},
+                            {0x20, 0x20},
+                            {0x85, 0x85},
+                            {0xA0, 0xA0},
+                            {0x1680, 0x1680},
+                            {0x2000, 0x200A},
+                            {0x2028, 0x2029},
+                            {0x202F, 0x202F},
+                            {0x205F, 0x205F},
+                            {0x3000, 0x3000}})
+    set.ranges_.push_back(range);
+  return set;
+}
+
+CharacterSet CharacterSet::word() {
+  static const uint32_t base = named("L") | named("M") | named("Nd") | named("Nl") | named("Pc");
+  return with_difference(base, unicode_data::kWordDifference);
+}
+
+CharacterSet CharacterSet::lone_word() {
+  CharacterSet set = word();
+  for (const auto& [first, last] : unicode_data::kLoneWord) set.add(first, last);
+  return set;
+}
+
+CharacterSet CharacterSet::rust_word() {
+  static const uint32_t base = named("L") | named("M") | named("Nd") | named("Nl") | named("Pc");
+  return with_difference(base, unicode_data::kRustWordDifference);
+}
+
+CharacterSet CharacterSet::numeric() {
+  return with_difference(named("N"), unicode_data::kNumericDifference);
+}
+
+CharacterSet CharacterSet::punctuation() {
+  return with_difference(named("P"), unicode_data::kPunctuationDifference);
+}
+
+CharacterSet CharacterSet::marks() {
+  return with_difference(named("M"), unicode_data::kMarkDifference);
+}
+
+CharacterSet CharacterSet::controls() {
+  return with_difference(named("Cc") | named("Cf") | named("Co"), unicode_data::kControlDifference);
+}
+
+CharacterSet CharacterSet::accents() {
+  return with_difference(named("Mn"), unicode_data::kAccentDifference);
+}
+
+std::optional<CharacterSet> CharacterSet::script(std::string_view name) {
+  for (const auto& script : unicode_data::kScripts) {
+    if (script.name != name) continue;
+    CharacterSet set;
+    for (const auto& [first, last] : script.ranges) set.ranges_.push_back({first, last});
+    return set;
+  }
+  return std::nullopt;
+}
+
+void CharacterSet::add(char32_t first, char32_t last) {
+  const bool in_order = ranges_.empty() || ranges_.back().last + 1 < first;
+  ranges_.push_back({first, last});
+  if (!in_order) tidy();
+}
+
+void CharacterSet::add(const CharacterSet& other) {
+  ranges_.insert(ranges_.end(), other.ranges_.begin(), other.ranges_.end());
+  tidy();
+}
+
+void CharacterSet::tidy() {
+  std::sort(ranges_.begin(), ranges_.end(),
+            [](const Range& a, const Range& b) { return a.first < b.first; });
+  std::vector<Range> tidied;
+  for (const Range& range : ranges_) {
+    if (!tidied.empty() && range.first <= tidied.back().last + 1) {
+      tidied.back().last = std::max(tidied.back().last, range.last);
+    } else {
+      tidied.push_back(range);
+    }
+  }
+  ranges_ = std::move(tidied);
+}
+
+void CharacterSet::invert() {
+  std::vector<Range> inverted;
+  char32_t next = 0;
+  for (const Range& range : ranges_) {
+    if (next < range.first) inverted.push_back({next, range.first - 1});
+    next = range.last + 1;
+  }
+  if (next <= kLast) inverted.push_back({next, kLast});
+  ranges_ = std::move(inverted);
+}
+
+void CharacterSet::intersect(CharacterSet other) {
+  invert();
+  other.invert();
+  add(other);
+  invert();
+}
+
+CharacterClass::CharacterClass(const CharacterSet& set) {
+  blocks_.push_back({});
+  constexpr std::array<uint64_t, 4> kFull = {~0ull, ~0ull, ~0ull, ~0ull};
+  uint16_t full = 0;
+  for (const auto& [first, last] : set.ranges()) {
+    for (char32_t page = first >> 8; page <= last >> 8; ++page) {
+      const char32_t from = std::max<char32_t>(first, page << 8);
+      const char32_t to = std::min<char32_t>(last, (page << 8) + 255);
+      if (to - from == 255) {
+        if (full == 0) {
+          full = static_cast<uint16_t>(blocks_.size());
+          blocks_.push_back(kFull);
+        }
+        pages_[page] = full;
+        continue;
+      }
+      if (pages_[page] == 0) {
+        pages_[page] = static_cast<uint16_t>(blocks_.size());
+        blocks_.push_back({});
+      }
+      for (char32_t c = from; c <= to; ++c)
+        blocks_[pages_[page]][c >> 6 & 3] |= uint64_t{1} << (c & 63);
+    }
+  }
+}
+
+char32_t to_lower(char32_t c) {
+  if (c < 0x80) return c >= 'A' && c <= 'Z' ? c + 32 : c;
+  const auto rows = unicode_data::kLower;
+  const auto row =
+      std::lower_bound(rows.begin(), rows.end(), c,
+                       [](const unicode_data::Lower& r, char32_t value) { return r.last < value; });
+  if (row == rows.end() || c < row->first || (c - row->first) % row->step != 0) return c;
+  return static_cast<char32_t>(static_cast<int32_t>(c) + row->delta);
+}
+
+bool is_inert_in_normalization(char32_t c) { return is_in(unicode_data::kInert, c); }
+bool is_whole_in_normalization(char32_t c) { return is_in(unicode_data::kWhole, c); }
 
 }  // namespace nibble

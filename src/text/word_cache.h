@@ -3,9 +3,11 @@
 
 #include <array>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <new>
 #include <string_view>
-#include <vector>
 
 namespace nibble {
 
@@ -46,7 +48,16 @@ class WordCache {
     return key;
   }
 
-  std::vector<Entry> entries_ = std::vector<Entry>(size_t{1} << kBits);
+  // Zero pages of the system: what no word needs is never touched.
+  struct Free {
+    void operator()(Entry* entries) const { std::free(entries); }
+  };
+  static Entry* allocate() {
+    void* zeros = std::calloc(size_t{1} << kBits, sizeof(Entry));
+    if (!zeros) throw std::bad_alloc();
+    return static_cast<Entry*>(zeros);
+  }
+  std::unique_ptr<Entry[], Free> entries_{allocate()};
 };
 
 inline WordCache::Entry& WordCache::at(std::string_view word) {

@@ -55,10 +55,15 @@ void read_optimizer(const std::filesystem::path& path, TrainStep& step) {
 
 Json run_identity(const TrainOptions& o, const ModelSource& source,
                   const std::string& dataset_sha256, int64_t total_steps,
-                  const std::string& tokenizer_sha256) {
+                  const TokenizerSource& tokens) {
   Json id;
   id["dataset_sha256"] = dataset_sha256;
-  id["tokenizer_sha256"] = tokenizer_sha256;
+  id["tokenizer_sha256"] = tokens.sha256;
+  if (tokens.chat) {
+    id["chat_template_sha256"] = tokens.chat->sha256;
+    id["chat_template_variables"] = tokens.chat->variables;
+    if (!tokens.chat->date.empty()) id["template_date"] = tokens.chat->date;
+  }
   const std::string config = source.weights().config().dump();
   id["model_config_sha256"] = sha256_hex(std::as_bytes(std::span(config)));
   id["model_bytes"] = source.weights().total_bytes();
@@ -66,7 +71,9 @@ Json run_identity(const TrainOptions& o, const ModelSource& source,
   id["gradient_accumulation_steps"] = o.gradient_accumulation_steps;
   id["max_length"] = o.max_length;
   id["completion_only_loss"] = o.completion_only_loss;
-  id["train_sampling_strategy"] = o.train_sampling_strategy;
+  id["packing"] = o.packing;
+  id["packing_strategy"] = o.packing_strategy;
+  id["train_sampling_strategy"] = static_cast<int>(o.train_sampling_strategy);
   id["total_steps"] = total_steps;
   id["learning_rate"] = o.learning_rate;
   id["lr_scheduler_type"] = static_cast<int>(o.lr_scheduler_type);

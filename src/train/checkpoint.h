@@ -11,6 +11,7 @@
 
 #include "files/run_dir.h"
 #include "train/step.h"
+#include "train/tokenizer_source.h"
 
 namespace nibble {
 
@@ -27,7 +28,7 @@ struct TrainerState {
 // What the run's result depends on, besides the step number.
 nlohmann::json run_identity(const TrainOptions& options, const ModelSource& source,
                             const std::string& dataset_sha256, int64_t total_steps,
-                            const std::string& tokenizer_sha256);
+                            const TokenizerSource& tokens);
 
 void save_checkpoint(RunDir& run, TrainStep& step, const TrainerState& state);
 

@@ -1,9 +1,13 @@
 #include "train/dry_run.h"
 
 #include <algorithm>
+#include <functional>
+#include <map>
+#include <tuple>
 #include <utility>
 
 #include "core/buffer.h"
+#include "ops/cuda/attention_scratch.h"
 
 namespace nibble {
 namespace {
@@ -23,6 +27,34 @@ int64_t trained_of(const MicroBatch& batch) {
   return trained;
 }
 
+struct BatchSize {
+  size_t index;  // among all
+  int64_t tokens, trained, documents;
+};
+
+// Documents and length where they are all of one length and GPUs compute that in its own way.
+std::pair<int64_t, int64_t> layout_of(const MicroBatch& batch) {
+  int64_t longest = 0;
+  for (const DocumentView& document : batch) longest = std::max(longest, std::ssize(document.ids));
+  const auto layout = cuda::cudnn_batch(std::ssize(batch), tokens_of(batch), longest);
+  return layout.ragged ? std::pair(int64_t{0}, int64_t{0})
+                       : std::pair(layout.documents, layout.length);
+}
+
+// Adds to `kept` the sizes that no other equals or exceeds in both tokens and `measure`.
+void keep_largest(std::vector<BatchSize>& sizes, int64_t BatchSize::*measure,
+                  std::vector<BatchSize>& kept) {
+  std::ranges::sort(sizes, std::greater(), [&](const BatchSize& size) {
+    return std::tuple(size.tokens, size.*measure, size.index);
+  });
+  int64_t most = -1;
+  for (const BatchSize& size : sizes)
+    if (size.*measure > most) {
+      most = size.*measure;
+      kept.push_back(size);
+    }
+}
+
 // Runs `work` on a dry TrainStep and returns what it cost.
 template <typename Work>
 PlanCosts dry_run(const ModelSource& source, const TrainOptions& options,
@@ -40,16 +72,22 @@ PlanCosts dry_run(const ModelSource& source, const TrainOptions& options,
 }  // namespace
 
 std::vector<MicroBatch> largest_batches(std::vector<MicroBatch> batches) {
-  std::ranges::stable_sort(batches, [](const MicroBatch& a, const MicroBatch& b) {
-    return std::pair(tokens_of(a), trained_of(a)) > std::pair(tokens_of(b), trained_of(b));
+  std::map<std::pair<int64_t, int64_t>, std::vector<BatchSize>> layouts;
+  for (size_t i = 0; i < batches.size(); ++i)
+    layouts[layout_of(batches[i])].push_back(
+        {i, tokens_of(batches[i]), trained_of(batches[i]), std::ssize(batches[i])});
+  std::vector<BatchSize> kept;
+  for (auto& [layout, sizes] : layouts) {
+    keep_largest(sizes, &BatchSize::trained, kept);
+    keep_largest(sizes, &BatchSize::documents, kept);
+  }
+  std::ranges::sort(kept, std::greater(), [](const BatchSize& size) {
+    return std::tuple(size.tokens, size.trained, size.index);
   });
+  const auto same = std::ranges::unique(kept, {}, &BatchSize::index);
+  kept.erase(same.begin(), same.end());
   std::vector<MicroBatch> largest;
-  int64_t most_trained = -1;
-  for (MicroBatch& batch : batches)
-    if (const int64_t trained = trained_of(batch); trained > most_trained) {
-      most_trained = trained;
-      largest.push_back(std::move(batch));
-    }
+  for (const BatchSize& size : kept) largest.push_back(std::move(batches[size.index]));
   return largest;
 }
 

@@ -7,20 +7,22 @@
 
 namespace nibble {
 
-// The micro-batches that decide memory. None needs more memory than the largest of these: every
-// other has no more tokens, and no more trained ones, than one of them.
+// The micro-batches that decide memory: no other needs more than the one of these that needs most.
 struct RunShape {
   std::vector<MicroBatch> train;  // the one with the most tokens first
   std::vector<MicroBatch> eval;   // empty: no evaluation
   int64_t micro_batches = 1;      // in one optimizer step
 };
 
-// Of all batches, those that no other equals or exceeds in both tokens and trained tokens; the one
-// with the most tokens first.
+// Of all batches, those that decide memory; the one with the most tokens first. Activations follow
+// the tokens, the head's scratch the trained ones, and attention's the documents, so the batches
+// kept are those that no other equals or exceeds in tokens and trained tokens, or in tokens and
+// documents. On a GPU the documents' lengths decide who computes attention, and in what scratch:
+// batches of different layouts (ops/cuda/attention_scratch.h) do not stand for each other.
 std::vector<MicroBatch> largest_batches(std::vector<MicroBatch> batches);
 
-// What is planned without a dataset: every row as long as allowed, every token trained. `zeros`
-// serves as the tokens and must outlive the shape.
+// What is planned without a dataset: every row, or pack, as long as allowed, every token trained.
+// `zeros` serves as the tokens and must outlive the shape.
 RunShape longest_shape(const TrainOptions& options, std::vector<int32_t>& zeros);
 
 MemoryPlan plan_training(const ModelSource& source, const TrainOptions& options,

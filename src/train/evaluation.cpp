@@ -16,12 +16,10 @@
 namespace nibble {
 namespace {
 
-int64_t length_of(const Document& document) { return static_cast<int64_t>(document.ids.size()); }
-
 void check_eval_options(const TrainOptions& o) {
   if (o.dataset.empty())
     fail(ErrorKind::usage,
-         "dataset is missing; give a .jsonl file with text, or prompt and completion");
+         "dataset is missing; give a data file: .jsonl, .json, .csv, .tsv or .txt");
   if (o.max_length < 2)
     fail(ErrorKind::usage, "max_length: got {}, expected 2 or more", o.max_length);
   if (o.per_device_eval_batch_size < 1)
@@ -53,11 +51,11 @@ class LossSum {
 // Writes row<i>.ids and row<i>.logits; the file has its name only when it is whole.
 class LogitsFile {
  public:
-  LogitsFile(const std::string& path, const Dataset& data, int64_t vocab)
+  LogitsFile(const std::string& path, const TokenizedDataset& data, int64_t vocab)
       : data_(data), path_(path), writer_(fresh(), infos(data, vocab)) {}
 
-  void write(size_t row, std::span<const float> logits) {
-    writer_.write(name(row, "ids"), std::as_bytes(std::span(data_.documents[row].ids)));
+  void write(int64_t row, std::span<const float> logits) {
+    writer_.write(name(row, "ids"), std::as_bytes(data_.ids(row)));
     writer_.write(name(row, "logits"), std::as_bytes(logits));
   }
   void finish() {
@@ -75,29 +73,28 @@ class LogitsFile {
     return partial();
   }
   std::filesystem::path partial() const { return path_.string() + ".tmp"; }
-  static std::string name(size_t row, const char* what) {
+  static std::string name(int64_t row, const char* what) {
     return fmt::format("row{}.{}", row, what);
   }
-  static std::vector<SafetensorsInfo> infos(const Dataset& data, int64_t vocab) {
+  static std::vector<SafetensorsInfo> infos(const TokenizedDataset& data, int64_t vocab) {
     std::vector<SafetensorsInfo> result;
-    for (size_t row = 0; row < data.documents.size(); ++row) {
-      const auto length = static_cast<uint64_t>(length_of(data.documents[row]));
+    for (int64_t row = 0; row < data.documents(); ++row) {
+      const auto length = static_cast<uint64_t>(data.length(row));
       result.push_back({name(row, "ids"), "I32", {length}});
       result.push_back({name(row, "logits"), "F32", {length, static_cast<uint64_t>(vocab)}});
     }
     return result;
   }
 
-  const Dataset& data_;
+  const TokenizedDataset& data_;
   std::filesystem::path path_;
   SafetensorsWriter writer_;
 };
 
-std::vector<float> logits_of(const Model& model, const Document& document) {
+std::vector<float> logits_of(const Model& model, const DocumentView& document) {
   Ops& ops = model.ops();
   const Arena::Scope scope(ops.arena());
-  const DocumentView view = view_of(document);
-  const Batch batch({&view, 1}, model.spec(), model.weights().inverse_frequencies, ops);
+  const Batch batch({&document, 1}, model.spec(), model.weights().inverse_frequencies, ops);
   const Tensor logits = ops.arena().tensor(batch.tokens(), model.spec().vocab_size, DType::f32,
                                            MemoryUse::working_set, "logits");
   std::vector<KeyValueCache> no_caches;
@@ -110,11 +107,11 @@ std::vector<float> logits_of(const Model& model, const Document& document) {
 
 }  // namespace
 
-std::vector<MicroBatch> eval_batches(const Dataset& data, int64_t batch_size) {
+std::vector<MicroBatch> eval_batches(const TokenizedDataset& data, int64_t batch_size) {
   std::vector<MicroBatch> batches;
-  for (size_t row = 0; row < data.documents.size(); ++row) {
-    if (row % static_cast<size_t>(batch_size) == 0) batches.emplace_back();
-    batches.back().push_back(view_of(data.documents[row]));
+  for (int64_t i = 0; i < data.documents(); ++i) {
+    if (i % batch_size == 0) batches.emplace_back();
+    batches.back().push_back(view_of(data, i));
   }
   return batches;
 }
@@ -126,26 +123,27 @@ Evaluation run_evaluation(const TrainOptions& given, const std::string& logits_o
   const Device device = resolve_device(options);
   const ModelSource source =
       ModelSource::open(options.model_name_or_path, options.ignore_config_fields);
-  const TokenizerSource tokens = TokenizerSource::open(options.model_name_or_path);
+  const TokenizerSource tokens =
+      TokenizerSource::open(options.model_name_or_path, options.data.chat);
   check_vocabulary(tokens.tokenizer, source.spec);
   std::optional<AdapterSource> adapter;
   if (!options.adapter_name_or_path.empty())
     adapter = AdapterSource::open(options.adapter_name_or_path);
-  const Dataset data = load_dataset(options.dataset, tokens.tokenizer, tokens.special,
-                                    {options.max_length, options.completion_only_loss});
-  if (data.truncated_rows > 0 && events.note)
-    events.note(
-        fmt::format("{} rows are longer than max_length {}; their ends, {} tokens, are cut "
-                    "off",
-                    data.truncated_rows, options.max_length, data.truncated_tokens));
+  if (adapter && events.note)
+    if (const auto warning = base_warning(*adapter, source)) events.note(*warning);
+  const TokenizedDataset data =
+      load_run_data(options, tokens, source.spec.vocab_size, {}, false, {{}, events.note}).train;
+  if (data.report().cut_rows > 0) describe_dataset("dataset", data, events.note);
   const std::vector<MicroBatch> batches = eval_batches(data, options.per_device_eval_batch_size);
   std::vector<MicroBatch> largest = largest_batches(batches);
-  const auto longest = std::ranges::max_element(data.documents, {}, length_of);
+  int64_t longest = 0;
+  for (int64_t i = 1; i < data.documents(); ++i)
+    if (data.length(i) > data.length(longest)) longest = i;
 
   Evaluation result;
-  result.rows = static_cast<int64_t>(data.documents.size());
-  result.tokens = data.tokens;
-  result.trained_tokens = data.trained_tokens;
+  result.rows = data.documents();
+  result.tokens = data.tokens();
+  result.trained_tokens = data.trained_tokens();
   const auto work = [&](Ops& ops) {
     const InferenceModel loaded(source, weight_options(options), adapter ? &*adapter : nullptr, ops,
                                 ops.has_data() ? events.loading : LoadProgress{});
@@ -153,7 +151,7 @@ Evaluation run_evaluation(const TrainOptions& given, const std::string& logits_o
     LossSum loss(ops);
     if (!ops.has_data()) {
       for (const MicroBatch& batch : largest) loss.add(model, batch);
-      if (!logits_out.empty()) logits_of(model, *longest);
+      if (!logits_out.empty()) logits_of(model, view_of(data, longest));
       return;
     }
     const auto start = std::chrono::steady_clock::now();
@@ -164,13 +162,13 @@ Evaluation run_evaluation(const TrainOptions& given, const std::string& logits_o
       rows += static_cast<int64_t>(batch.size());
       if (events.progress) events.progress(rows, result.rows);
     }
-    result.loss = sum / static_cast<double>(data.trained_tokens);
+    result.loss = sum / static_cast<double>(data.trained_tokens());
     result.seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (logits_out.empty()) return;
     LogitsFile file(logits_out, data, source.spec.vocab_size);
-    for (size_t row = 0; row < data.documents.size(); ++row)
-      file.write(row, logits_of(model, data.documents[row]));
+    for (int64_t row = 0; row < data.documents(); ++row)
+      file.write(row, logits_of(model, view_of(data, row)));
     file.finish();
   };
   result.peak_bytes =

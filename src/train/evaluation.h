@@ -6,16 +6,14 @@
 #include <string>
 #include <vector>
 
-#include "data/dataset.h"
+#include "train/data_source.h"
 #include "train/options.h"
 #include "train/step.h"
 
 namespace nibble {
 
-inline DocumentView view_of(const Document& document) { return {document.ids, document.labels}; }
-
-// Rows in file order, `batch_size` at a time. Views of the dataset.
-std::vector<MicroBatch> eval_batches(const Dataset& data, int64_t batch_size);
+// Documents in order, `batch_size` at a time. Views of the dataset.
+std::vector<MicroBatch> eval_batches(const TokenizedDataset& data, int64_t batch_size);
 
 struct EvaluationEvents {
   std::function<void(const std::string&)> note;  // one line

@@ -13,6 +13,19 @@ void require(bool ok, const char* name, double got, const char* expected) {
   if (!ok) fail(ErrorKind::usage, "{}: got {}, expected {}", name, got, expected);
 }
 
+void check_packing_strategy(const std::string& name) {
+  if (name == "bfd") return;
+  if (name == "wrapped")
+    fail(ErrorKind::usage,
+         "packing_strategy: wrapped cuts rows wherever a pack is full, which parts answers from "
+         "their questions; use bfd, which keeps rows whole");
+  if (name == "bfd_split")
+    fail(ErrorKind::usage,
+         "packing_strategy: bfd_split is bfd after splitting rows longer than max_length; give the "
+         "two by their own names, bfd and truncation_mode split");
+  fail(ErrorKind::usage, "packing_strategy: got {}, expected bfd", name);
+}
+
 }  // namespace
 
 Device resolve_device(TrainOptions& options) {
@@ -53,6 +66,16 @@ WeightOptions weight_options(const TrainOptions& options) {
   weights.quant.type = options.bnb_4bit_quant_type;
   weights.quant.double_quant = options.bnb_4bit_use_double_quant;
   return weights;
+}
+
+ScheduleOptions schedule_options(const TrainOptions& options) {
+  return {options.per_device_train_batch_size,
+          options.gradient_accumulation_steps,
+          options.num_train_epochs,
+          options.max_steps,
+          options.train_sampling_strategy,
+          options.packing ? options.max_length : 0,
+          options.seed};
 }
 
 OptimizerOptions optimizer_options(const TrainOptions& options) {
@@ -102,9 +125,7 @@ void check_options(const TrainOptions& o) {
           "[0, 1)");
   require(o.lora.lora_alpha > 0 && std::isfinite(o.lora.lora_alpha), "lora_alpha",
           o.lora.lora_alpha, "a number above 0");
-  if (o.train_sampling_strategy != "random" && o.train_sampling_strategy != "sequential")
-    fail(ErrorKind::usage, "train_sampling_strategy: got {}, expected random or sequential",
-         o.train_sampling_strategy);
+  check_packing_strategy(o.packing_strategy);
   if (!o.adapter_name_or_path.empty() && !o.resume_from_checkpoint.empty())
     fail(ErrorKind::usage,
          "adapter_name_or_path and resume_from_checkpoint exclude each other: a checkpoint holds "

@@ -6,8 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "data/batch_schedule.h"
 #include "files/adapter_dir.h"
 #include "ops/device.h"
+#include "train/data_options.h"
 #include "train/learning_rate.h"
 #include "train/optimizer.h"
 #include "transformer/weights.h"
@@ -25,6 +27,8 @@ struct TrainOptions {
   bool overwrite_output_dir = false;
   std::vector<std::string> ignore_config_fields;
 
+  DataOptions data;
+
   // batches
   int64_t per_device_train_batch_size = 8;
   int64_t per_device_eval_batch_size = 8;
@@ -33,7 +37,9 @@ struct TrainOptions {
   double num_train_epochs = 3;
   int64_t max_steps = -1;
   bool completion_only_loss = true;
-  std::string train_sampling_strategy = "random";  // or sequential
+  bool packing = false;  // whole documents share packs of max_length tokens
+  std::string packing_strategy = "bfd";
+  Sampling train_sampling_strategy = Sampling::random;
 
   // optimizer
   double learning_rate = 2e-4;
@@ -65,8 +71,8 @@ struct TrainOptions {
   int64_t save_total_limit = 2;
 
   std::string device = "auto";  // auto, cpu, cuda, cuda:N
-  int threads = 0;               // of the CPU; 0: all processors
-  std::string device_profile;    // plan only: for this GPU, whatever the machine has
+  int threads = 0;              // of the CPU; 0: all processors
+  std::string device_profile;   // plan only: for this GPU, whatever the machine has
 
   static AdapterConfig default_lora() {
     AdapterConfig config;
@@ -85,6 +91,7 @@ Device resolve_device(TrainOptions& options);
 DType compute_dtype(const TrainOptions& options);
 
 WeightOptions weight_options(const TrainOptions& options);
+ScheduleOptions schedule_options(const TrainOptions& options);
 OptimizerOptions optimizer_options(const TrainOptions& options);
 LearningRateSchedule learning_rate_schedule(const TrainOptions& options, int64_t total_steps);
 

@@ -15,12 +15,15 @@ constexpr uint64_t max_tokenizer_bytes = uint64_t{256} << 20;
 std::optional<nlohmann::json> optional_json(const std::filesystem::path& path) {
   std::error_code error;
   if (!std::filesystem::exists(path, error)) return std::nullopt;
-  return read_json_file(path, path.string());
+  JsonLimits limits;
+  limits.wide_integers_as_reals = true;
+  return read_json_file(path, path.string(), limits);
 }
 
 }  // namespace
 
-TokenizerSource TokenizerSource::open(const std::filesystem::path& folder) {
+TokenizerSource TokenizerSource::open(const std::filesystem::path& folder,
+                                      const ChatOptions& chat) {
   const std::filesystem::path path = folder / "tokenizer.json";
   std::error_code error;
   if (!std::filesystem::exists(path, error))
@@ -39,7 +42,8 @@ TokenizerSource TokenizerSource::open(const std::filesystem::path& folder) {
   const auto pointer = [](const auto& json) { return json ? &*json : nullptr; };
   SpecialTokens special = read_special_tokens(tokenizer, pointer(tokenizer_config),
                                               pointer(generation_config), pointer(config));
-  return {std::move(tokenizer), std::move(special), sha256_hex(std::as_bytes(std::span(text)))};
+  return {std::move(tokenizer), std::move(special), sha256_hex(std::as_bytes(std::span(text))),
+          read_chat_format(folder, pointer(tokenizer_config), chat)};
 }
 
 // Ids beyond the embedding would read foreign memory.

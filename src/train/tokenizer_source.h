@@ -1,11 +1,14 @@
-// The tokenizer of a model folder, with its special tokens.
+// The tokenizer of a model folder, with its special tokens and its chat template.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "files/model_dir.h"
+#include "text/chat_format.h"
 #include "text/special_tokens.h"
 #include "text/tokenizer.h"
+#include "train/chat_source.h"
 #include "transformer/model_spec.h"
 
 namespace nibble {
@@ -13,10 +16,12 @@ namespace nibble {
 struct TokenizerSource {
   Tokenizer tokenizer;
   SpecialTokens special;
-  std::string sha256;  // of tokenizer.json
+  std::string sha256;              // of tokenizer.json
+  std::optional<ChatFormat> chat;  // none: the model has no chat template
 
-  // Throws bad_input when the folder has no tokenizer.json, or one that Nibble does not understand.
-  static TokenizerSource open(const std::filesystem::path& folder);
+  // Throws bad_input when the folder has no tokenizer.json, or one that Nibble does not understand,
+  // or such a chat template.
+  static TokenizerSource open(const std::filesystem::path& folder, const ChatOptions& chat = {});
 };
 
 // Throws bad_input when the tokenizer has ids beyond the model's embedding.

@@ -7,15 +7,20 @@
 #include "core/buffer.h"
 #include "core/error.h"
 #include "data/batch_schedule.h"
+#include "files/model_fingerprint.h"
 #include "files/model_writer.h"
 #include "files/run_dir.h"
 #include "ops/device.h"
 #include "ops/plan/device_profiles.h"
 #include "train/calibration.h"
 #include "train/checkpoint.h"
+#include "train/data_source.h"
 #include "train/dry_run.h"
 #include "train/evaluation.h"
+#include "train/guards.h"
+#include "train/run_checks.h"
 #include "train/tokenizer_source.h"
+#include "transformer/inference_model.h"
 
 namespace nibble {
 namespace {
@@ -26,9 +31,9 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-MicroBatch micro_batch(const Dataset& data, const std::vector<int64_t>& rows) {
+MicroBatch micro_batch(const TokenizedDataset& data, const std::vector<int64_t>& documents) {
   MicroBatch batch;
-  for (const int64_t row : rows) batch.push_back(view_of(data.documents[static_cast<size_t>(row)]));
+  for (const int64_t document : documents) batch.push_back(view_of(data, document));
   return batch;
 }
 
@@ -45,23 +50,24 @@ class Trainer {
         device_(resolve_device(options_)),
         events_(std::move(events)),
         source_(ModelSource::open(options.model_name_or_path, options.ignore_config_fields)),
-        tokens_(TokenizerSource::open(options.model_name_or_path)) {
+        tokens_(TokenizerSource::open(options.model_name_or_path, options.data.chat)) {
     check_vocabulary(tokens_.tokenizer, source_.spec);
     if (!options.adapter_name_or_path.empty()) start_ = read_adapter(options.adapter_name_or_path);
     if (start_) options_.lora = start_->config;
     options_.lora.base_model_name_or_path = options.model_name_or_path;
   }
 
-  MemoryPlan plan();  // of the dataset's own rows
+  // Keeps tokenized rows in `cache_folder` unless that is empty.
+  void load_data(const std::filesystem::path& cache_folder);
+  MemoryPlan plan();  // of the dataset's own rows, which are loaded
   TrainResult run();
 
  private:
   void note(const std::string& line) const {
     if (events_.note) events_.note(line);
   }
-  void load_data();
+  void check_data();
   void train(RunDir& run, TrainStep& step);
-  void report_dataset(const char* name, const Dataset& data) const;
   double evaluate(TrainStep& step, int64_t at);
   void checkpoint(RunDir& run, TrainStep& step, MetricsLog& metrics);
   void write_result(RunDir& run, TrainStep& step);
@@ -73,49 +79,33 @@ class Trainer {
   ModelSource source_;
   TokenizerSource tokens_;
   std::optional<Adapter> start_;
-  Dataset data_;
-  std::optional<Dataset> eval_data_;
+  RunData data_;
   std::vector<MicroBatch> eval_batches_;
   std::optional<BatchSchedule> schedule_;
   nlohmann::json identity_;
   TrainerState state_;
+  bool moved_ = false;              // a step had a learning rate above 0
+  bool gradients_checked_ = false;  // in the first step after that
   TrainResult result_;
 };
 
-void Trainer::report_dataset(const char* name, const Dataset& data) const {
-  note(fmt::format(
-      "{}: {} rows, {} tokens, {} trained ({:.0f} %), longest {}", name, data.documents.size(),
-      data.tokens, data.trained_tokens,
-      100.0 * static_cast<double>(data.trained_tokens) / static_cast<double>(data.tokens),
-      data.longest));
-  if (data.truncated_rows > 0)
-    note(
-        fmt::format("{}: {} rows are longer than max_length {}; their ends, {} tokens, are cut off",
-                    name, data.truncated_rows, options_.max_length, data.truncated_tokens));
-  if (data.straddling_rows > 0)
-    note(fmt::format("{}: in {} rows a token spans the end of the prompt; it is not trained", name,
-                     data.straddling_rows));
-}
-
-void Trainer::load_data() {
-  DatasetOptions dataset_options{options_.max_length, options_.completion_only_loss};
-  data_ = load_dataset(options_.dataset, tokens_.tokenizer, tokens_.special, dataset_options);
-  report_dataset("dataset", data_);
-  if (!options_.eval_dataset.empty()) {
-    eval_data_ =
-        load_dataset(options_.eval_dataset, tokens_.tokenizer, tokens_.special, dataset_options);
-    report_dataset("eval_dataset", *eval_data_);
-    eval_batches_ = eval_batches(*eval_data_, options_.per_device_eval_batch_size);
+void Trainer::load_data(const std::filesystem::path& cache_folder) {
+  data_ = load_run_data(options_, tokens_, source_.spec.vocab_size, cache_folder, true,
+                        {events_.reading, events_.note});
+  describe_dataset("dataset", data_.train, events_.note);
+  if (data_.eval) {
+    describe_dataset("eval_dataset", *data_.eval, events_.note);
+    eval_batches_ = eval_batches(*data_.eval, options_.per_device_eval_batch_size);
   }
-  schedule_.emplace(
-      static_cast<int64_t>(data_.documents.size()),
-      ScheduleOptions{options_.per_device_train_batch_size, options_.gradient_accumulation_steps,
-                      options_.num_train_epochs, options_.max_steps,
-                      options_.train_sampling_strategy == "random", options_.seed});
+  std::vector<int64_t> lengths;
+  for (int64_t i = 0; i < data_.train.documents(); ++i) lengths.push_back(data_.train.length(i));
+  schedule_.emplace(lengths, schedule_options(options_));
+  if (const auto& packs = schedule_->packs())
+    note(fmt::format("packing: {} rows in {} packs of {}, {:.1f} % full", lengths.size(),
+                     packs->count(), packs->capacity, 100 * packs->fill()));
 }
 
 MemoryPlan Trainer::plan() {
-  load_data();
   // The whole schedule is known, so the plan is for the largest micro-batches that will really
   // occur.
   RunShape shape;
@@ -123,7 +113,7 @@ MemoryPlan Trainer::plan() {
   for (int64_t step = 0; step < schedule_->total_steps(); ++step) {
     const auto rows_of_step = schedule_->micro_batches(step);
     shape.micro_batches = std::max(shape.micro_batches, static_cast<int64_t>(rows_of_step.size()));
-    for (const auto& rows : rows_of_step) batches.push_back(micro_batch(data_, rows));
+    for (const auto& rows : rows_of_step) batches.push_back(micro_batch(data_.train, rows));
     if (batches.size() > 4096) batches = largest_batches(std::move(batches));
   }
   shape.train = largest_batches(std::move(batches));
@@ -151,11 +141,34 @@ void Trainer::checkpoint(RunDir& run, TrainStep& step, MetricsLog& metrics) {
     events_.saved(run.checkpoint_path(static_cast<uint64_t>(state_.step)).string());
 }
 
+void Trainer::check_data() {
+  const std::vector<GuardResult> guards = check_guards(options_, source_, tokens_, data_);
+  for (const GuardResult& guard : guards)
+    if (guard.verdict == Verdict::warning || guard.verdict == Verdict::note)
+      note(fmt::format("{}: {}: {} places{}{}: {}", verdict_name(guard.verdict), guard.name,
+                       guard.count, guard.where.empty() ? "" : ", first in ", guard.where,
+                       guard.detail));
+  require_guards(guards, options_);
+  if (events_.example) events_.example(data_.train, tokens_.tokenizer);
+}
+
 void Trainer::write_result(RunDir& run, TrainStep& step) {
   AtomicDir folder(run.adapter_path());
-  write_adapter(folder, step.parameters().to_adapter(step.ops()));
-  copy_side_files(source_.weights(), folder);
+  Adapter adapter = step.parameters().to_adapter(step.ops());
+  adapter.metadata[base_fingerprint_key] = fingerprint(source_.weights());
+  if (tokens_.chat) adapter.metadata[chat_template_key] = tokens_.chat->sha256;
+  write_adapter(folder, adapter);
+  std::map<std::string, std::string> others;
+  const auto corrected = corrected_generation_config(
+      source_.weights().read_file("generation_config.json", uint64_t{1} << 20), tokens_.special,
+      trained_ends(data_.train, tokens_.tokenizer));
+  if (corrected) {
+    others["generation_config.json"] = *corrected;
+    note("adapter: its generation_config.json stops at the end tokens that were trained");
+  }
+  copy_side_files(source_.weights(), folder, others);
   folder.commit(0, static_cast<uint64_t>(state_.step));
+  verify_adapter(run.adapter_path(), adapter, moved_);
   result_.adapter_path = run.adapter_path().string();
 }
 
@@ -183,9 +196,15 @@ void Trainer::train(RunDir& run, TrainStep& step) {
     const Clock::time_point step_start = Clock::now();
     std::vector<MicroBatch> batches;
     for (const auto& rows : schedule_->micro_batches(state_.step))
-      batches.push_back(micro_batch(data_, rows));
+      batches.push_back(micro_batch(data_.train, rows));
     const double rate = rates.at(state_.step);
     const StepResult result = step.train(batches, state_.step + 1, rate);
+    // A's gradient is zero as long as B is: it can be judged once a step has moved B.
+    if (moved_ && !gradients_checked_ && !result.skipped) {
+      require_gradients(step);
+      gradients_checked_ = true;
+    }
+    moved_ = moved_ || (rate > 0 && !result.skipped);
     if (result.skipped)
       note(
           fmt::format("step {}: a float16 gradient overflowed; the step is skipped, and the loss "
@@ -267,13 +286,15 @@ TrainResult Trainer::run() {
   const RunMode mode = !options_.resume_from_checkpoint.empty() ? RunMode::resume
                        : options_.overwrite_output_dir          ? RunMode::overwrite
                                                                 : RunMode::fresh;
+  RunDir run(options_.output_dir, mode);
+  load_data(run.path() / "dataset_cache");
+  check_data();
   const MemoryPlan planned = plan();
   if (events_.planned) events_.planned(planned);
   check_fits(planned, device_);
   identity_ =
-      run_identity(options_, source_, data_.sha256, schedule_->total_steps(), tokens_.sha256);
+      run_identity(options_, source_, data_.train.sha256(), schedule_->total_steps(), tokens_);
   state_.identity = identity_;
-  RunDir run(options_.output_dir, mode);
 
   Buffer reservation = reserve(device_, planned.peak_bytes());
   Arena arena(reservation.data(), planned.peak_bytes());
@@ -320,7 +341,11 @@ TrainResult Trainer::run() {
 
 MemoryPlan plan_run(const TrainOptions& options) {
   check_options(options);
-  if (!options.dataset.empty()) return Trainer(options, {}).plan();
+  if (!options.dataset.empty()) {
+    Trainer trainer(options, {});
+    trainer.load_data({});
+    return trainer.plan();
+  }
   const ModelSource source =
       ModelSource::open(options.model_name_or_path, options.ignore_config_fields);
   TrainOptions resolved = options;
@@ -334,8 +359,7 @@ TrainResult run_training(const TrainOptions& options, const TrainEvents& events)
   check_options(options);
   if (options.dataset.empty())
     fail(ErrorKind::usage,
-         "dataset is missing; give a .jsonl file with text, or prompt and "
-         "completion");
+         "dataset is missing; give a data file: .jsonl, .json, .csv, .tsv or .txt");
   if (options.output_dir.empty())
     fail(ErrorKind::usage, "output_dir is missing; give a folder for the adapter");
   return Trainer(options, events).run();

@@ -5,8 +5,8 @@
 #include <optional>
 #include <string>
 
-#include "data/dataset.h"
 #include "memory/plan.h"
+#include "train/data_source.h"
 #include "train/options.h"
 #include "train/step.h"
 
@@ -29,6 +29,9 @@ struct StepReport {
 // What the run tells while it goes; every member may be empty. The library itself prints nothing.
 struct TrainEvents {
   std::function<void(const std::string&)> note;  // one line: a mechanism that ran, a warning
+  std::function<void(uint64_t done, uint64_t total)> reading;  // bytes of data files
+  // The rows as they will be trained, before anything is.
+  std::function<void(const TokenizedDataset&, const Tokenizer&)> example;
   std::function<void(const MemoryPlan&)> planned;
   std::function<void(uint64_t done, uint64_t total)> loading;
   std::function<void(const StepReport&)> progress;  // every step

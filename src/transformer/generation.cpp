@@ -88,6 +88,13 @@ std::span<const float> Generation::advance(std::span<const int32_t> ids) {
   return host_logits_;
 }
 
+void Generation::rewind(int64_t length) {
+  if (length < 0 || length > length_)
+    fail(ErrorKind::internal, "generation: rewind to {} of {} tokens", length, length_);
+  length_ = length;
+  for (KeyValueCache& cache : caches_) cache.length = length;
+}
+
 int64_t new_token_limit(const ModelSpec& spec, int64_t prompt, const GenerationOptions& options) {
   if (prompt == 0)
     fail(ErrorKind::usage,
@@ -97,6 +104,19 @@ int64_t new_token_limit(const ModelSpec& spec, int64_t prompt, const GenerationO
          "prompt: its {} tokens leave no room in the {} positions of this model; shorten it",
          prompt, spec.max_positions);
   return std::min(options.max_new_tokens, spec.max_positions - prompt);
+}
+
+GenerationEnd continue_document(Generation& document, std::span<const int32_t> ids, int64_t limit,
+                                std::span<const int32_t> stop_ids, Sampler& sampler,
+                                const std::function<bool(int32_t)>& emit) {
+  std::span<const float> logits = document.advance(ids);
+  for (int64_t count = 0;;) {
+    const int32_t token = sampler.pick(logits);
+    if (std::ranges::find(stop_ids, token) != stop_ids.end()) return GenerationEnd::stop_token;
+    if (!emit(token)) return GenerationEnd::cancelled;
+    if (++count == limit) return GenerationEnd::limit;
+    logits = document.advance({&token, 1});
+  }
 }
 
 GenerationEnd generate(const Model& model, std::span<const int32_t> prompt,
@@ -112,14 +132,7 @@ GenerationEnd generate(const Model& model, std::span<const int32_t> prompt,
     return GenerationEnd::limit;
   }
   Sampler sampler(options);
-  std::span<const float> logits = document.advance(prompt);
-  for (int64_t count = 0;;) {
-    const int32_t token = sampler.pick(logits);
-    if (std::ranges::find(stop_ids, token) != stop_ids.end()) return GenerationEnd::stop_token;
-    if (!emit(token)) return GenerationEnd::cancelled;
-    if (++count == limit) return GenerationEnd::limit;
-    logits = document.advance({&token, 1});
-  }
+  return continue_document(document, prompt, limit, stop_ids, sampler, emit);
 }
 
 }  // namespace nibble

@@ -50,7 +50,10 @@ class Generation {
   // Appends ids to the document and returns the logits of the token after them: f32 [vocab], valid
   // until the next call, zeros on ops without data.
   std::span<const float> advance(std::span<const int32_t> ids);
+  // Forgets all but the first `length` tokens.
+  void rewind(int64_t length);
   int64_t length() const { return length_; }
+  int64_t final_length() const { return final_length_; }
 
  private:
   const Model& model_;
@@ -67,8 +70,14 @@ int64_t new_token_limit(const ModelSpec& spec, int64_t prompt, const GenerationO
 
 enum class GenerationEnd { stop_token, limit, cancelled };
 
-// Continues `prompt` until a stop id, which is not emitted, or the limit. `emit` gets each new
-// token as it comes and returns false to stop. On ops without data it takes what any run with this
+// Continues `document` with `ids`, at least one, and then with up to `limit` tokens of its own,
+// until a stop id, which is not emitted. `emit` gets each new token as it comes and returns false
+// to stop.
+GenerationEnd continue_document(Generation& document, std::span<const int32_t> ids, int64_t limit,
+                                std::span<const int32_t> stop_ids, Sampler& sampler,
+                                const std::function<bool(int32_t)>& emit);
+
+// The same for a document that `prompt` begins. On ops without data it takes what any run with this
 // prompt takes, and emits nothing.
 GenerationEnd generate(const Model& model, std::span<const int32_t> prompt,
                        std::span<const int32_t> stop_ids, const GenerationOptions& options,

@@ -1,5 +1,8 @@
 #include "transformer/inference_model.h"
 
+#include "core/error.h"
+#include "files/model_fingerprint.h"
+
 namespace nibble {
 namespace {
 
@@ -12,6 +15,15 @@ std::optional<LoraParameters> load_adapter(const ModelSpec& spec, const AdapterS
 }
 
 }  // namespace
+
+std::optional<std::string> base_warning(const AdapterSource& adapter, const ModelSource& source) {
+  const auto trained_on = adapter.adapter.metadata.find(base_fingerprint_key);
+  if (trained_on == adapter.adapter.metadata.end() || !source.dir ||
+      trained_on->second == fingerprint(*source.dir))
+    return std::nullopt;
+  return fmt::format("warning: {} was trained on another base than {}: the weights differ",
+                     adapter.path, source.path);
+}
 
 InferenceModel::InferenceModel(const ModelSource& source, const WeightOptions& options,
                                const AdapterSource* adapter, Ops& ops, const LoadProgress& progress)

@@ -20,6 +20,12 @@ struct AdapterSource {
   static AdapterSource open(const std::string& path) { return {path, read_adapter(path)}; }
 };
 
+// What Nibble writes about an adapter's base into its metadata.
+constexpr const char* base_fingerprint_key = "base_fingerprint";
+
+// A line for people when the adapter says that it was trained on other weights than these.
+std::optional<std::string> base_warning(const AdapterSource& adapter, const ModelSource& source);
+
 class InferenceModel {
  public:
   // Lays out and, with data, fills weights and adapter (null: the bare base) in the arena of `ops`.

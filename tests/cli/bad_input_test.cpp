@@ -126,7 +126,7 @@ std::vector<Case> cases() {
        }},
       {"row without text",
        66,
-       {"bad.jsonl", "row 2 (byte 14)", "content", "expected \"text\""},
+       {"bad.jsonl", "row 2 (byte 14)", "content", "expected those of one form: text"},
        [](const fs::path& f) {
          write_file(f / "bad.jsonl", "{\"text\": \"a\"}\n{\"content\": \"b\"}\n");
          return Arguments{"--dataset", (f / "bad.jsonl").string()};

@@ -12,7 +12,7 @@ namespace {
 std::vector<std::string> eval(const std::filesystem::path& model,
                               const std::vector<std::string>& more = {}) {
   return joined({"eval", "--model_name_or_path", model.string(), "--dataset",
-                 golden("commands/rows.jsonl").string(), "--load_in_4bit", "false",
+                 golden("commands/rows").string(), "--load_in_4bit", "false",
                  "--bnb_4bit_compute_dtype", "float32", "--json"},
                 more);
 }

@@ -89,7 +89,7 @@ TEST(Merge, TheMergedModelHasTheLossOfTheAdapter) {
   output_of(merge(model, folder / "out", {"--max_shard_size", "20KB"}));
   const double loss = command_goldens().at("eval").at("merged").at("loss").get<double>();
   const auto json = json_of({"eval", "--model_name_or_path", (folder / "out").string(), "--dataset",
-                             golden("commands/rows.jsonl").string(), "--load_in_4bit", "false",
+                             golden("commands/rows").string(), "--load_in_4bit", "false",
                              "--bnb_4bit_compute_dtype", "float32", "--json"});
   EXPECT_NEAR(json.at("loss").get<double>(), loss, 1e-4 * loss);
 }

@@ -109,10 +109,9 @@ TEST(Quantize, TheFolderIsTheModelThatTrainQuantizes) {
         output_of(quantize(model, folder / "out", joined(options, {"--max_shard_size", "20KB"})));
         const auto loss = [&](const std::filesystem::path& path,
                               const std::vector<std::string>& more) {
-          return json_of(
-                     joined({"eval", "--model_name_or_path", path.string(), "--dataset",
-                             golden("commands/rows.jsonl").string(), "--threads", "1", "--json"},
-                            more))
+          return json_of(joined({"eval", "--model_name_or_path", path.string(), "--dataset",
+                                 golden("commands/rows").string(), "--threads", "1", "--json"},
+                                more))
               .at("loss")
               .get<double>();
         };

@@ -85,9 +85,11 @@ RunOutcome run(const TrainOptions& options, int64_t stop_after) {
 std::map<std::string, std::string> snapshot(const fs::path& folder) {
   std::map<std::string, std::string> files;
   if (!fs::exists(folder)) return files;
-  for (const auto& entry : fs::recursive_directory_iterator(folder))
-    if (entry.is_regular_file() && entry.path().filename() != "run.lock")
-      files[fs::relative(entry.path(), folder).string()] = read_file(entry.path());
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    const std::string name = fs::relative(entry.path(), folder).string();
+    if (entry.is_regular_file() && name != "run.lock" && !name.starts_with("dataset_cache/"))
+      files[name] = read_file(entry.path());
+  }
   return files;
 }
 

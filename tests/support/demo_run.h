@@ -33,7 +33,7 @@ struct RunOutcome {
 // `stop_after` asks for a stop at the boundary after that many steps; 0: never.
 RunOutcome run(const TrainOptions& options, int64_t stop_after = 0);
 
-// Every file below `folder` but the lock: relative path -> bytes.
+// Every file below a run's folder but the lock and the cache of its data: relative path -> bytes.
 std::map<std::string, std::string> snapshot(const std::filesystem::path& folder);
 
 // The lines of metrics.jsonl without what depends on the clock.

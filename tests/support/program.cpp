@@ -1,5 +1,6 @@
 #include "support/program.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -10,9 +11,12 @@
 #include <csignal>
 #include <stdexcept>
 
+#include "support/data.h"
+
 namespace nibble::test {
 
-Program::Program(const std::vector<std::string>& arguments, uint64_t max_file_bytes) {
+Program::Program(const std::vector<std::string>& arguments, uint64_t max_file_bytes,
+                 const std::string& input) {
   std::vector<char*> argv = {const_cast<char*>(NIBBLE_PROGRAM)};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
@@ -24,6 +28,10 @@ Program::Program(const std::vector<std::string>& arguments, uint64_t max_file_by
     dup2(out[1], STDOUT_FILENO);
     dup2(err[1], STDERR_FILENO);
     for (const int fd : {out[0], out[1], err[0], err[1]}) close(fd);
+    if (!input.empty()) {
+      const int fd = open(input.c_str(), O_RDONLY);
+      if (fd < 0 || dup2(fd, STDIN_FILENO) < 0) _exit(125);
+    }
     if (max_file_bytes > 0) {
       const rlimit limit = {max_file_bytes, max_file_bytes};
       if (setrlimit(RLIMIT_FSIZE, &limit) != 0) _exit(126);
@@ -88,6 +96,13 @@ ProgramResult Program::finish() {
 
 ProgramResult run_program(const std::vector<std::string>& arguments, uint64_t max_file_bytes) {
   return Program(arguments, max_file_bytes).finish();
+}
+
+ProgramResult run_program_with_input(const std::vector<std::string>& arguments,
+                                     const std::string& input) {
+  const TempDir folder;
+  write_file(folder / "input", input);
+  return Program(arguments, 0, (folder / "input").string()).finish();
 }
 
 }  // namespace nibble::test

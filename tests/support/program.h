@@ -17,8 +17,10 @@ struct ProgramResult {
 
 class Program {
  public:
-  // Starts it. A file it writes may grow to `max_file_bytes` (0: any size), as on a full disk.
-  explicit Program(const std::vector<std::string>& arguments, uint64_t max_file_bytes = 0);
+  // Starts it. A file it writes may grow to `max_file_bytes` (0: any size), as on a full disk. Its
+  // standard input is the file `input`, or without one that of the test.
+  explicit Program(const std::vector<std::string>& arguments, uint64_t max_file_bytes = 0,
+                   const std::string& input = {});
   ~Program();
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
@@ -37,5 +39,8 @@ class Program {
 };
 
 ProgramResult run_program(const std::vector<std::string>& arguments, uint64_t max_file_bytes = 0);
+// The same, with `input` on its standard input.
+ProgramResult run_program_with_input(const std::vector<std::string>& arguments,
+                                     const std::string& input);
 
 }  // namespace nibble::test

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "text/golden_strings.h"
+
 namespace nibble {
 namespace {
 
@@ -47,6 +49,18 @@ TEST(Utf8, ReplacementPerMaximalPart) {
   EXPECT_EQ(replace_invalid_utf8("\xED\xA0\x80"), r + r + r);
   EXPECT_EQ(replace_invalid_utf8("\xF0\x9F\x98"), r);
   EXPECT_EQ(replace_invalid_utf8("\xC0\xAF\xFF"), r + r + r);
+}
+
+TEST(Utf8, GarbledTextIsReplacedAsPythonDoes) {
+  const auto rows = test::read_json(test::golden("text/invalid_utf8.json"));
+  ASSERT_GE(rows.size(), 400u);
+  for (const auto& row : rows) {
+    const std::string hex = row.at(0);
+    std::string bytes;
+    for (size_t i = 0; i < hex.size(); i += 2)
+      bytes += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
+    EXPECT_EQ(replace_invalid_utf8(bytes), row.at(1).get<std::string>()) << hex;
+  }
 }
 
 TEST(Utf8, WhiteSpace) {
