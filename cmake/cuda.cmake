@@ -58,7 +58,10 @@ function(nibble_add_cuda target)
   file(GLOB kernels CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/ops/cuda/kernels/*.cu)
   add_library(nibble_cuda_kernels OBJECT ${kernels})
   target_include_directories(nibble_cuda_kernels PRIVATE ${PROJECT_SOURCE_DIR}/src)
-  set_target_properties(nibble_cuda_kernels PROPERTIES CUDA_STANDARD 20)
+  set_target_properties(nibble_cuda_kernels PROPERTIES CUDA_STANDARD 20 UNITY_BUILD OFF)
+  # It builds graphs and computes nothing: two minutes of cudnn-frontend's headers less.
+  set_source_files_properties(${PROJECT_SOURCE_DIR}/src/ops/cuda/cudnn_attention.cpp PROPERTIES
+                              COMPILE_OPTIONS -O0 SKIP_UNITY_BUILD_INCLUSION ON)
   target_compile_options(nibble_cuda_kernels PRIVATE -O3 --expt-relaxed-constexpr)
   target_sources(${target} PRIVATE $<TARGET_OBJECTS:nibble_cuda_kernels>)
   target_compile_definitions(${target} PUBLIC NIBBLE_CUDA=1)

@@ -13,6 +13,7 @@ function(nibble_add_kernels target)
   endif()
   foreach(isa IN LISTS isas)
     add_library(nibble_kernels_${isa} OBJECT ${kernels})
+    set_target_properties(nibble_kernels_${isa} PROPERTIES UNITY_BUILD OFF)
     target_include_directories(nibble_kernels_${isa} PRIVATE ${PROJECT_SOURCE_DIR}/src)
     target_compile_definitions(nibble_kernels_${isa} PRIVATE NIBBLE_ISA=${isa})
     # No contraction: a product and a sum round separately unless the kernel says otherwise, so that

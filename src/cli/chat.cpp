@@ -1,12 +1,12 @@
 #include <fmt/format.h>
 
-#include <csignal>
 #include <iostream>
 #include <optional>
 
 #include "cli/chat_options.h"
 #include "cli/commands.h"
 #include "cli/console.h"
+#include "cli/streaming.h"
 #include "cli/train_options.h"
 #include "core/error.h"
 #include "memory/planned_run.h"
@@ -20,13 +20,6 @@ namespace nibble::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-volatile std::sig_atomic_t interrupted = 0;
-
-void write_text(const std::string& text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
-}
 
 // The messages so far, and what of them the cache holds.
 class Conversation {
@@ -79,7 +72,7 @@ class Conversation {
                           source_.special.stop_ids, sampler_, [&](int32_t token) {
                             cached_.push_back(token);
                             show(stream.add(token));
-                            return interrupted == 0;
+                            return !interrupted();
                           });
     show(stream.finish());
     cached_.resize(static_cast<size_t>(document_.length()));
@@ -116,7 +109,7 @@ void converse(Conversation& conversation, bool terminal) {
     }
     if (std::cin.eof() && text.empty()) break;
     if (std::cin.fail() && !std::cin.eof()) std::cin.clear();
-    interrupted = 0;
+    forget_interrupt();
     if (text == "/exit" || text == "/quit") break;
     if (text == "/reset") {
       conversation.reset();
@@ -192,7 +185,7 @@ int run_chat(std::vector<std::string> arguments) {
     console.clear();
     // Ctrl-C ends an answer; at the prompt, where reading goes on, /exit or Ctrl-D ends the
     // program.
-    std::signal(SIGINT, [](int) { interrupted = 1; });
+    watch_interrupt();
     if (terminal) console.note("/reset, /system TEXT, /exit; a line that ends in \\ goes on");
     Conversation conversation(tokens, system, document, generation);
     converse(conversation, terminal);

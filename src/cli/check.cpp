@@ -109,7 +109,8 @@ int run_check(std::vector<std::string> arguments) {
     print_document(data.train, row - 1, tokens.tokenizer, 600);
     print_guards(guards);
     fmt::print("\n{}\n", failed == 0 ? "no guard failed"
-                                     : fmt::format("{} guard{} failed: train would refuse", failed, failed > 1 ? "s" : ""));
+                                     : fmt::format("{} guard{} failed: train would refuse", failed,
+                                                   failed > 1 ? "s" : ""));
   }
   return failed == 0 ? 0 : static_cast<int>(ErrorKind::bad_input);
 }

@@ -1,11 +1,11 @@
 #include <fmt/format.h>
 
-#include <csignal>
 #include <optional>
 
 #include "cli/chat_options.h"
 #include "cli/commands.h"
 #include "cli/console.h"
+#include "cli/streaming.h"
 #include "cli/train_options.h"
 #include "core/error.h"
 #include "memory/planned_run.h"
@@ -17,13 +17,6 @@
 
 namespace nibble::cli {
 namespace {
-
-volatile std::sig_atomic_t interrupted = 0;
-
-void write_text(const std::string& text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
-}
 
 // The prompt as the model knows it: through its chat template, if it has one.
 std::vector<int32_t> prompt_ids(const TokenizerSource& source, const std::string& prompt,
@@ -94,14 +87,14 @@ int run_generate(std::vector<std::string> arguments) {
     console.bytes("loading", done, total);
   };
   TextStream text(tokens.tokenizer, ids);
-  std::signal(SIGINT, [](int) { interrupted = 1; });
+  watch_interrupt();
   const auto work = [&](Ops& ops) {
     const InferenceModel loaded(source, weight_options(options), adapter ? &*adapter : nullptr, ops,
                                 ops.has_data() ? loading : LoadProgress{});
     console.clear();
     generate(loaded.model(), ids, tokens.special.stop_ids, generation, [&](int32_t token) {
       write_text(text.add(token));
-      return interrupted == 0;
+      return !interrupted();
     });
   };
   run_planned(device, work, "this generation", "use a shorter prompt or a smaller max_new_tokens");

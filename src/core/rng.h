@@ -27,7 +27,14 @@ inline std::array<uint32_t, 4> philox(uint64_t key, uint64_t counter_low, uint64
 }
 
 // What a stream of random numbers is for; part of the key, so that streams never overlap.
-enum class RandomUse : uint64_t { lora_init = 1, dropout = 2, shuffle = 3, sampling = 4 };
+enum class RandomUse : uint64_t {
+  lora_init = 1,
+  dropout = 2,
+  shuffle = 3,
+  sampling = 4,
+  held_out = 5,
+  dataset_weights = 6
+};
 
 inline uint64_t random_key(uint64_t seed, RandomUse use) {
   const auto words = philox(seed, static_cast<uint64_t>(use), 0x6e6962626c65);

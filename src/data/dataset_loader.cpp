@@ -24,7 +24,6 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr double max_weight = 1000;
-constexpr RandomUse held_out_use{5}, weight_use{6};
 
 void check_spec(const DatasetSpec& spec) {
   if (!spec.weights.empty() && spec.weights.size() != spec.paths.size())
@@ -133,7 +132,7 @@ double unit_interval(const std::array<uint32_t, 4>& words) {
 std::vector<bool> held_out_rows(const DatasetSpec& spec, std::span<const RowRecord> rows) {
   std::vector<bool> held_out(rows.size());
   if (spec.val_set_size == 0) return held_out;
-  const uint64_t key = random_key(spec.seed, held_out_use);
+  const uint64_t key = random_key(spec.seed, RandomUse::held_out);
   const auto draw = [&](const RowRecord& row) { return philox(key, row.text_hash, 0); };
   size_t count = 0;
   if (spec.val_set_size < 1) {
@@ -158,7 +157,7 @@ Selection select(const DatasetSpec& spec, const TokenStore& store) {
   const auto documents = store.documents();
   const auto rows = store.rows();
   const std::vector<bool> held_out = held_out_rows(spec, rows);
-  const uint64_t key = random_key(spec.seed, weight_use);
+  const uint64_t key = random_key(spec.seed, RandomUse::dataset_weights);
   // How often a row is taken.
   const auto times = [&](const RowRecord& row) -> int64_t {
     if (spec.weights.empty()) return 1;

@@ -220,6 +220,7 @@ EncodedRow RowEncoder::encode(const Example& example) const {
       finish(text(example.text, 0, row));
       break;
     case Example::Kind::prompt_completion:
+      if (example.completion.empty()) row.found(Guard::empty_answer, "the completion is empty");
       finish(text(example.text + example.completion,
                   options_.completion_only_loss ? example.text.size() : 0, row));
       break;

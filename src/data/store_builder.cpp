@@ -184,9 +184,10 @@ class StoreBuilder {
     std::vector<Result> results(batch.rows.size());
     for (size_t i = 0; i < results.size(); ++i) try {
         results[i].text_hash = hash_of_text(batch.rows[i].text);
-        results[i].encoded = encode_(example_of(batch, batch.rows[i]));
+        const Example example = example_of(batch, batch.rows[i]);
+        batch.rows[i].text = {};  // a large row takes enough memory without it
+        results[i].encoded = encode_(example);
         results[i].token_hash = hash_of_tokens(results[i].encoded.documents);
-        batch.rows[i].text = {};
       } catch (const Error& error) {
         if (error.kind() != ErrorKind::bad_input) throw;
         results[i].error = error.what();

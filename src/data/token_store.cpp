@@ -69,8 +69,9 @@ DatasetReport DatasetReport::from_json(const std::string& text, const std::strin
 }
 
 void TokenStoreWriter::Stream::write(std::span<const std::byte> bytes) {
+  if (buffer_.size() + bytes.size() > stream_buffer) flush();
+  if (bytes.size() > stream_buffer) return write_all(file_, bytes, path_);
   buffer_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  if (buffer_.size() >= stream_buffer) flush();
 }
 
 void TokenStoreWriter::Stream::flush() {

@@ -14,7 +14,7 @@ namespace {
 constexpr const char* config_name = "adapter_config.json";
 constexpr const char* weights_name = "adapter_model.safetensors";
 constexpr std::string_view prefix = "base_model.model.";
-constexpr uint64_t max_config_bytes = uint64_t{4} << 20;
+constexpr uint64_t max_adapter_config_bytes = uint64_t{4} << 20;
 
 // The module and factor that a key names.
 AdapterTensor tensor_of_key(std::string_view key, const std::string& who) {
@@ -104,7 +104,7 @@ Adapter read_adapter(const std::filesystem::path& folder) {
   Adapter adapter;
   const std::string config_who = (folder / config_name).string();
   const auto json =
-      read_json_file(folder / config_name, config_who, {.max_bytes = max_config_bytes});
+      read_json_file(folder / config_name, config_who, {.max_bytes = max_adapter_config_bytes});
   adapter.config = adapter_config_from_json(json, config_who, adapter.warnings);
 
   if (kind_of(folder / weights_name) == PathKind::nothing &&

@@ -14,8 +14,8 @@
 namespace nibble {
 namespace {
 
-constexpr int kMaxDepth = 4;      // of Sequences in Sequences
-constexpr size_t kMaxSteps = 64;  // each may copy the whole text
+constexpr int kDecoderDepth = 4;      // of Sequences in Sequences
+constexpr size_t kDecoderSteps = 64;  // each may copy the whole text
 constexpr int32_t kMaxStrip = 1 << 20;
 
 // Every `from` (not empty) in `text` replaced, from left to right.
@@ -64,9 +64,9 @@ Decoder Decoder::from_json(const nlohmann::json& json, const std::string& who) {
   decoder.who_ = who;
   decoder.is_null_ = json.is_null();
   if (!decoder.is_null_) decoder.add_steps(json, who, 0);
-  if (decoder.steps_.size() > kMaxSteps)
+  if (decoder.steps_.size() > kDecoderSteps)
     fail(ErrorKind::bad_input, "{}: {} steps, at most {} are accepted", who, decoder.steps_.size(),
-         kMaxSteps);
+         kDecoderSteps);
   return decoder;
 }
 
@@ -75,7 +75,8 @@ void Decoder::add_steps(const nlohmann::json& json, const std::string& who, int 
   const std::string& type = fields.text("type");
   const std::string inside = who + ": " + type;
   if (type == "Sequence") {
-    if (depth == kMaxDepth) fail(ErrorKind::bad_input, "{}: too many Sequences in Sequences", who);
+    if (depth == kDecoderDepth)
+      fail(ErrorKind::bad_input, "{}: too many Sequences in Sequences", who);
     for (const auto& step : fields.array("decoders")) add_steps(step, inside, depth + 1);
   } else if (type == "ByteLevel") {
     for (const auto option : {"add_prefix_space", "trim_offsets", "use_regex"})

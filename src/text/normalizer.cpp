@@ -11,8 +11,8 @@
 namespace nibble {
 namespace {
 
-constexpr int kMaxDepth = 4;      // of Sequences in Sequences
-constexpr size_t kMaxSteps = 64;  // each may copy the whole text
+constexpr int kNormalizerDepth = 4;      // of Sequences in Sequences
+constexpr size_t kNormalizerSteps = 64;  // each may copy the whole text
 
 CharacterSet set_of(std::initializer_list<CharacterSet::Range> ranges) {
   CharacterSet set;
@@ -58,9 +58,9 @@ Normalizer Normalizer::from_json(const nlohmann::json& json, const std::string& 
   Normalizer normalizer;
   normalizer.who_ = who;
   if (!json.is_null()) normalizer.add_steps(json, who, 0);
-  if (normalizer.steps_.size() > kMaxSteps)
+  if (normalizer.steps_.size() > kNormalizerSteps)
     fail(ErrorKind::bad_input, "{}: {} steps, at most {} are accepted", who,
-         normalizer.steps_.size(), kMaxSteps);
+         normalizer.steps_.size(), kNormalizerSteps);
   return normalizer;
 }
 
@@ -69,7 +69,8 @@ void Normalizer::add_steps(const nlohmann::json& json, const std::string& who, i
   const std::string& type = fields.text("type");
   const std::string inside = who + ": " + type;
   if (type == "Sequence") {
-    if (depth == kMaxDepth) fail(ErrorKind::bad_input, "{}: too many Sequences in Sequences", who);
+    if (depth == kNormalizerDepth)
+      fail(ErrorKind::bad_input, "{}: too many Sequences in Sequences", who);
     for (const auto& step : fields.array("normalizers")) add_steps(step, inside, depth + 1);
   } else if (type == "NFC") {
     steps_.push_back(NormalForm{.compose = true, .compatibility = false});

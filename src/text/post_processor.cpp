@@ -11,8 +11,8 @@
 namespace nibble {
 namespace {
 
-constexpr int kMaxDepth = 4;      // of Sequences in Sequences
-constexpr size_t kMaxSteps = 64;  // each reads all tokens
+constexpr int kPostProcessorDepth = 4;      // of Sequences in Sequences
+constexpr size_t kPostProcessorSteps = 64;  // each reads all tokens
 
 int32_t existing_id(const nlohmann::json& id, const Vocabulary& vocabulary,
                     const std::string& who) {
@@ -67,9 +67,9 @@ PostProcessor PostProcessor::from_json(const nlohmann::json& json, const Vocabul
   PostProcessor processor;
   if (json.is_null()) return processor;
   processor.add_steps(json, vocabulary, who, 0);
-  if (processor.steps_.size() > kMaxSteps)
+  if (processor.steps_.size() > kPostProcessorSteps)
     fail(ErrorKind::bad_input, "{}: {} steps, at most {} are accepted", who,
-         processor.steps_.size(), kMaxSteps);
+         processor.steps_.size(), kPostProcessorSteps);
   return processor;
 }
 
@@ -79,7 +79,8 @@ void PostProcessor::add_steps(const nlohmann::json& json, const Vocabulary& voca
   const std::string& type = fields.text("type");
   const std::string inside = who + ": " + type;
   if (type == "Sequence") {
-    if (depth == kMaxDepth) fail(ErrorKind::bad_input, "{}: too many Sequences in Sequences", who);
+    if (depth == kPostProcessorDepth)
+      fail(ErrorKind::bad_input, "{}: too many Sequences in Sequences", who);
     for (const auto& step : fields.array("processors"))
       add_steps(step, vocabulary, inside, depth + 1);
   } else if (type == "TemplateProcessing") {

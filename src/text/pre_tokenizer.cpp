@@ -12,8 +12,8 @@
 namespace nibble {
 namespace {
 
-constexpr int kMaxDepth = 4;      // of Sequences in Sequences
-constexpr size_t kMaxSteps = 64;  // each may copy the whole text
+constexpr int kMaxSequenceDepth = 4;      // of Sequences in Sequences
+constexpr size_t kMaxSequenceSteps = 64;  // each may copy the whole text
 constexpr int32_t kMaxChunk = 1 << 20;
 
 // GPT-2's pattern, which ByteLevel holds within.
@@ -33,9 +33,9 @@ PreTokenizer PreTokenizer::from_json(const nlohmann::json& json, const std::stri
   PreTokenizer pre_tokenizer;
   if (json.is_null()) return pre_tokenizer;
   pre_tokenizer.add_steps(json, who, 0);
-  if (pre_tokenizer.steps_.size() > kMaxSteps)
+  if (pre_tokenizer.steps_.size() > kMaxSequenceSteps)
     fail(ErrorKind::bad_input, "{}: {} steps, at most {} are accepted", who,
-         pre_tokenizer.steps_.size(), kMaxSteps);
+         pre_tokenizer.steps_.size(), kMaxSequenceSteps);
   return pre_tokenizer;
 }
 
@@ -44,7 +44,7 @@ void PreTokenizer::add_steps(const nlohmann::json& json, const std::string& who,
   const std::string& type = fields.text("type");
   const std::string inside = who + ": " + type;
   if (type == "Sequence") {
-    if (depth == kMaxDepth) fail(ErrorKind::bad_input, "{}: too many Sequences in Sequences", who);
+    if (depth == kMaxSequenceDepth) fail(ErrorKind::bad_input, "{}: too many Sequences in Sequences", who);
     for (const auto& step : fields.array("pretokenizers")) add_steps(step, inside, depth + 1);
     fields.done();
     return;

@@ -15,7 +15,7 @@ using Kind = RegexNode::Kind;
 using Greed = RegexNode::Greed;
 
 constexpr size_t kMaxPattern = 1u << 14;
-constexpr size_t kMaxDepth = 100;
+constexpr size_t kMaxGroupDepth = 100;
 constexpr uint32_t kMaxRepeat = 100000;  // Oniguruma's limit
 constexpr char32_t kLastCharacter = 0x10FFFF;
 
@@ -117,7 +117,7 @@ class Parser {
 
   // Alternatives, up to the end of the pattern or of the group.
   RegexNode choice() {
-    if (++depth_ > kMaxDepth) refuse("nesting this deep");
+    if (++depth_ > kMaxGroupDepth) refuse("nesting this deep");
     RegexNode node = plain(Kind::choice);
     do node.children.push_back(sequence());
     while (take("|"));
@@ -371,7 +371,7 @@ class Parser {
 
   // What follows '[', up to and with its ']'.
   CharacterSet character_class() {
-    if (++depth_ > kMaxDepth) refuse("nesting this deep");
+    if (++depth_ > kMaxGroupDepth) refuse("nesting this deep");
     const bool inverted = take("^");
     if (peek() == ']') refuse("an empty class");
     std::optional<CharacterSet> result;  // of what came before &&

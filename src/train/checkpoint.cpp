@@ -9,7 +9,6 @@
 namespace nibble {
 namespace {
 
-using Json = nlohmann::json;
 constexpr int format_version = 1;
 
 SafetensorsInfo info_of(const std::string& name, Tensor tensor) {
@@ -53,10 +52,10 @@ void read_optimizer(const std::filesystem::path& path, TrainStep& step) {
 
 }  // namespace
 
-Json run_identity(const TrainOptions& o, const ModelSource& source,
-                  const std::string& dataset_sha256, int64_t total_steps,
-                  const TokenizerSource& tokens) {
-  Json id;
+nlohmann::json run_identity(const TrainOptions& o, const ModelSource& source,
+                            const std::string& dataset_sha256, int64_t total_steps,
+                            const TokenizerSource& tokens) {
+  nlohmann::json id;
   id["dataset_sha256"] = dataset_sha256;
   id["tokenizer_sha256"] = tokens.sha256;
   if (tokens.chat) {
@@ -86,7 +85,7 @@ Json run_identity(const TrainOptions& o, const ModelSource& source,
   id["max_grad_norm"] = o.max_grad_norm;
   id["optim"] = static_cast<int>(o.optim);
   id["seed"] = o.seed;
-  id["lora"] = Json::parse(adapter_config_text(o.lora));
+  id["lora"] = nlohmann::json::parse(adapter_config_text(o.lora));
   id["lora"].erase("base_model_name_or_path");
   id["load_in_4bit"] = o.load_in_4bit;
   id["bnb_4bit_quant_type"] = static_cast<int>(o.bnb_4bit_quant_type);
@@ -104,7 +103,7 @@ void save_checkpoint(RunDir& run, TrainStep& step, const TrainerState& state) {
   AtomicDir folder(path);
   write_adapter(folder, step.parameters().to_adapter(step.ops()));
   write_optimizer(folder.path() / "optimizer.safetensors", step);
-  Json json;
+  nlohmann::json json;
   json["format_version"] = format_version;
   json["global_step"] = state.step;
   json["tokens"] = state.tokens;
@@ -122,12 +121,12 @@ void save_checkpoint(RunDir& run, TrainStep& step, const TrainerState& state) {
 }
 
 TrainerState load_checkpoint(const std::filesystem::path& folder, TrainStep& step,
-                             const Json& identity) {
+                             const nlohmann::json& identity) {
   verify_manifest(folder);
   const std::string who = (folder / "trainer_state.json").string();
-  const Json json = read_json_file(folder / "trainer_state.json", who);
+  const nlohmann::json json = read_json_file(folder / "trainer_state.json", who);
   TrainerState state;
-  const auto field = [&](const char* key) -> const Json& {
+  const auto field = [&](const char* key) -> const nlohmann::json& {
     const auto found = json.find(key);
     if (found == json.end())
       fail(ErrorKind::bad_input, "{}: field {} is missing; this is no checkpoint of Nibble's", who,
@@ -148,7 +147,7 @@ TrainerState load_checkpoint(const std::filesystem::path& folder, TrainStep& ste
       scale.good_steps = field("loss_scale").at("good_steps").get<int64_t>();
       scale.skipped_steps = field("loss_scale").at("skipped_steps").get<int64_t>();
     }
-  } catch (const Json::exception& error) {
+  } catch (const nlohmann::json::exception& error) {
     fail(ErrorKind::bad_input, "{}: {}", who, error.what());
   }
   state.identity = identity;

@@ -54,6 +54,12 @@ RunData load_run_data(const TrainOptions& options, const TokenizerSource& tokens
     spec.cache_name = "eval";
     data.eval = load_dataset(spec, encode_row, events).train;
   }
+  if (data.eval && events.note)
+    if (const SharedRows shared = shared_rows(data.train, *data.eval); shared.count > 0)
+      events.note(
+          fmt::format("warning: {} evaluation rows are trained, too, so their loss tells nothing; "
+                      "the first: {}",
+                      shared.count, shared.first_place));
   return data;
 }
 
@@ -66,6 +72,14 @@ void describe_dataset(const std::string& name, const TokenizedDataset& data,
       100.0 * static_cast<double>(data.trained_tokens()) / static_cast<double>(data.tokens()),
       data.longest()));
   const DatasetReport& report = data.report();
+  const auto tell = [&](Guard guard, const char* what) {
+    const Findings::Entry& entry = report.findings.of(guard);
+    if (entry.count > 0)
+      note(
+          fmt::format("{}: {} rows {}; the first: {}", name, entry.count, what, entry.first_place));
+  };
+  tell(Guard::duplicate_row, "have the tokens of an earlier row");
+  tell(Guard::empty_answer, "have an empty answer");
   if (report.skipped_rows > 0)
     note(fmt::format("{}: {} rows are not understood and skipped; the first: {}: {}", name,
                      report.skipped_rows, report.findings.of(Guard::bad_row).first_place,

@@ -23,12 +23,6 @@ std::vector<std::string> merge(const std::filesystem::path& model, const std::fi
                 more);
 }
 
-std::string bytes_of(const ModelDir& dir, const std::string& name) {
-  std::string bytes(dir.info(name).bytes, '\0');
-  dir.read(name, 0, std::as_writable_bytes(std::span(bytes)));
-  return bytes;
-}
-
 std::vector<float> floats_of(const ModelDir& dir, const std::string& name) {
   const std::string bytes = bytes_of(dir, name);
   const DType dtype = dir.info(name).dtype;

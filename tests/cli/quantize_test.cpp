@@ -11,12 +11,6 @@
 namespace nibble::test {
 namespace {
 
-std::string bytes_of(const ModelDir& dir, const std::string& name) {
-  std::string bytes(dir.info(name).bytes, '\0');
-  dir.read(name, 0, std::as_writable_bytes(std::span(bytes)));
-  return bytes;
-}
-
 std::vector<std::string> quantize(const std::filesystem::path& model,
                                   const std::filesystem::path& out,
                                   const std::vector<std::string>& more = {}) {

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
-#include <regex>
 #include <set>
 
 #include "data/conversation.h"
@@ -19,11 +18,18 @@ using Json = nlohmann::ordered_json;
 Tokenizer tokenizer_for(const std::string& source) {
   auto json =
       nlohmann::json::parse(read_file(fs::path(NIBBLE_SOURCE_DIR) / "demo/model/tokenizer.json"));
-  static const std::regex control(R"(<\|[^|>\s']+\|?>|<[a-z_]+\|>|<[a-z]+_of_turn>|<｜[^<>]*｜>)"
-                                  R"(|\[/?[A-Z_]+\]|\[gMASK\]|<sop>)");
   std::set<std::string> found = {"<eos-token>", "<bos-token>"};
-  for (std::sregex_iterator i(source.begin(), source.end(), control), end; i != end; ++i)
-    found.insert(i->str());
+  for (size_t begin = 0; begin < source.size(); ++begin) {
+    if (source[begin] != '<' && source[begin] != '[') continue;
+    const size_t end = source.find(source[begin] == '<' ? '>' : ']', begin);
+    if (end == std::string::npos || end - begin > 40) continue;
+    const std::string token = source.substr(begin, end + 1 - begin);
+    const bool control = token[0] == '[' ? token == "[INST]" || token == "[/INST]"
+                                         : token.find("|") != std::string::npos ||
+                                               token.find("｜") != std::string::npos ||
+                                               token.ends_with("_of_turn>") || token == "<sop>";
+    if (control && token.find_first_of(" '\"{}") == std::string::npos) found.insert(token);
+  }
   int32_t id = 1920;
   for (const auto& known : json["added_tokens"]) found.erase(known["content"].get<std::string>());
   for (const std::string& token : found)

@@ -33,7 +33,7 @@ bool accepts(const string& text) {
   return plain;
 }
 
-string refusal(const string& text, const JsonLimits& limits = {}) {
+string refusal_of(const string& text, const JsonLimits& limits = {}) {
   try {
     parse_json(text, "test", limits);
   } catch (const Error& error) {
@@ -404,7 +404,7 @@ TEST(Json, RefusesDuplicateKeysAtEveryLevel) {
   for (const char* text : {R"({"a":"b","a":"c"})", R"({"a":"b","a":"b"})", R"([[{"a":{},"a":{}}]])",
                            R"({"a":1,"\u0061":2})", R"({"x":{"b":1,"c":2,"b":3}})"}) {
     EXPECT_FALSE(accepts(text)) << text;
-    EXPECT_NE(refusal(text).find("duplicate key"), string::npos) << refusal(text);
+    EXPECT_NE(refusal_of(text).find("duplicate key"), string::npos) << refusal_of(text);
   }
   EXPECT_TRUE(accepts(R"({"a":{"a":{"a":1}},"b":{"a":1}})"));
 }
@@ -412,10 +412,10 @@ TEST(Json, RefusesDuplicateKeysAtEveryLevel) {
 TEST(Json, InputDepthIsNotStackDepth) {
   EXPECT_FALSE(accepts(repeat("[", 100'000)));
   EXPECT_FALSE(accepts(repeat("[{\"\":", 50'000) + "\n"));
-  EXPECT_TRUE(refusal(repeat("[", 100'000), {.max_depth = 1'000'000}).find("ends") != string::npos);
+  EXPECT_TRUE(refusal_of(repeat("[", 100'000), {.max_depth = 1'000'000}).find("ends") != string::npos);
   // Parsed, and destroyed again.
   const string deep = repeat("[", 100'000) + repeat("]", 100'000);
-  EXPECT_EQ(refusal(deep, {.max_depth = 100'000}), "accepted");
+  EXPECT_EQ(refusal_of(deep, {.max_depth = 100'000}), "accepted");
 }
 
 TEST(Json, ValuesAreExact) {
@@ -456,23 +456,23 @@ TEST(Json, OrderOfKeysIsKeptOnRequest) {
 }
 
 TEST(Json, LimitsHold) {
-  EXPECT_NE(refusal("[1,2,3]", {.max_bytes = 6}).find("7 bytes"), string::npos);
-  EXPECT_EQ(refusal("[1,2,3]", {.max_bytes = 7}), "accepted");
-  EXPECT_NE(refusal("[1,2,3]", {.max_values = 3}).find("more than 3 values"), string::npos);
-  EXPECT_EQ(refusal("[1,2,3]", {.max_values = 4}), "accepted");
-  EXPECT_NE(refusal("[12345]", {.max_number_chars = 4}).find("longer"), string::npos);
-  EXPECT_EQ(refusal("[12345]", {.max_number_chars = 5}), "accepted");
-  EXPECT_NE(refusal("[[[]]]", {.max_depth = 2}).find("deeper than 2"), string::npos);
+  EXPECT_NE(refusal_of("[1,2,3]", {.max_bytes = 6}).find("7 bytes"), string::npos);
+  EXPECT_EQ(refusal_of("[1,2,3]", {.max_bytes = 7}), "accepted");
+  EXPECT_NE(refusal_of("[1,2,3]", {.max_values = 3}).find("more than 3 values"), string::npos);
+  EXPECT_EQ(refusal_of("[1,2,3]", {.max_values = 4}), "accepted");
+  EXPECT_NE(refusal_of("[12345]", {.max_number_chars = 4}).find("longer"), string::npos);
+  EXPECT_EQ(refusal_of("[12345]", {.max_number_chars = 5}), "accepted");
+  EXPECT_NE(refusal_of("[[[]]]", {.max_depth = 2}).find("deeper than 2"), string::npos);
   const string long_number = "[" + string(1'000'000, '1') + "]";
-  EXPECT_LT(refusal(long_number).size(), 200u);
+  EXPECT_LT(refusal_of(long_number).size(), 200u);
 }
 
 TEST(Json, MessagesNameFileByteAndLine) {
-  EXPECT_EQ(refusal("{\n \"a\": 1,\n}"),
+  EXPECT_EQ(refusal_of("{\n \"a\": 1,\n}"),
             "test: byte 11 (line 3): got \"}\", expected a key in double quotes");
-  EXPECT_EQ(refusal("[1"),
+  EXPECT_EQ(refusal_of("[1"),
             "test: byte 2 (line 1): the text ends, expected ',' or ']'; is it truncated?");
-  EXPECT_NE(refusal("\xEF\xBB\xBF{}").find("byte order mark"), string::npos);
+  EXPECT_NE(refusal_of("\xEF\xBB\xBF{}").find("byte order mark"), string::npos);
 }
 
 // Every prefix of a valid document is refused, and no flipped bit crashes the reader.

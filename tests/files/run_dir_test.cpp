@@ -44,7 +44,7 @@ std::optional<ErrorKind> refusal(const fs::path& path, RunMode mode, string* mes
 }
 
 // The names, bytes and times of everything in a folder.
-std::map<string, string> contents(const fs::path& folder) {
+std::map<string, string> contents_of(const fs::path& folder) {
   std::map<string, string> out;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     out[entry.path().string()] = (entry.is_regular_file() ? read_file(entry.path()) : "folder") +
@@ -58,13 +58,13 @@ TEST(RunDir, ASecondOwnerIsRefusedAndChangesNothing) {
   const fs::path path = root / "deep/run";
   auto first = std::make_unique<RunDir>(path, RunMode::fresh);
   save(*first, 5);
-  const auto before = contents(path);
+  const auto before = contents_of(path);
   for (const RunMode mode : {RunMode::fresh, RunMode::resume, RunMode::overwrite}) {
     string message;
     EXPECT_EQ(refusal(path, mode, &message), ErrorKind::in_use);
     EXPECT_NE(message.find(fmt::format("\"pid\":{}", getpid())), string::npos) << message;
   }
-  EXPECT_EQ(contents(path), before);
+  EXPECT_EQ(contents_of(path), before);
   first.reset();
   EXPECT_EQ(refusal(path, RunMode::resume), std::nullopt);
 }
@@ -151,11 +151,11 @@ TEST(RunDir, AFolderThatHoldsARunIsLeftAloneUnlessAsked) {
     adapter.write("a", "b");
     adapter.commit();
   }
-  const auto before = contents(root.path());
+  const auto before = contents_of(root.path());
   string message;
   EXPECT_EQ(refusal(root / "run", RunMode::fresh, &message), ErrorKind::usage);
   EXPECT_NE(message.find("--overwrite_output_dir"), string::npos);
-  EXPECT_EQ(contents(root.path()), before);
+  EXPECT_EQ(contents_of(root.path()), before);
   { EXPECT_EQ(steps(RunDir(root / "run", RunMode::resume)), std::vector<uint64_t>{5}); }
   RunDir run(root / "run", RunMode::overwrite);
   EXPECT_FALSE(run.checkpoints().empty());  // not before it is asked to

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "files/json.h"
+#include "files/model_dir.h"
 #include "support/data.h"
 #include "support/program.h"
 
@@ -30,6 +31,12 @@ inline std::filesystem::path model_with_tokenizer(const std::string& name,
   for (const char* file : {"tokenizer.json", "tokenizer_config.json"})
     std::filesystem::copy_file(golden("commands") / file, path / file);
   return path;
+}
+
+inline std::string bytes_of(const ModelDir& model, const std::string& tensor) {
+  std::string bytes(model.info(tensor).bytes, '\0');
+  model.read(tensor, 0, std::as_writable_bytes(std::span(bytes)));
+  return bytes;
 }
 
 // Runs a command that must succeed, and returns what it printed.

@@ -12,7 +12,7 @@ namespace {
 
 using nlohmann::json;
 
-Tokenizer load(const std::string& name) {
+Tokenizer load_real(const std::string& name) {
   return Tokenizer::from_json(test::read_json(test::shared_data() / "models" / name), name);
 }
 
@@ -56,7 +56,7 @@ TEST(RealTokenizers, LlamaCppVectors) {
            {"phi-3", "Phi-3-mini/tokenizer.json"},
            {"qwen2", "Qwen3/tokenizer.json"}}) {
     SCOPED_TRACE(vectors);
-    const Tokenizer tokenizer = load(model);
+    const Tokenizer tokenizer = load_real(model);
     const auto texts =
         split_at(test::read_file(folder / (vectors + ".inp")), "\n__ggml_vocab_test__\n");
     std::istringstream lines(test::read_file(folder / (vectors + ".out")));
@@ -82,7 +82,7 @@ TEST(RealTokenizers, MicrosoftVectors) {
            {"tokens_gpt_4o.json", "Phi-4-mini-instruct/tokenizer.json"},
            {"tokens_gpt2.json", "GPT-2/tokenizer.json"}}) {
     const json expected = test::read_json(folder / vectors);
-    const auto ids = load(model).encode(text, false).ids;
+    const auto ids = load_real(model).encode(text, false).ids;
     EXPECT_EQ(json(ids), expected) << vectors;
     std::printf("%-22s %zu of %zu ids\n", vectors.c_str(), ids.size(), expected.size());
   }
@@ -92,7 +92,7 @@ TEST(RealTokenizers, MicrosoftVectors) {
 // white space after them along.
 TEST(RealTokenizers, Phi4AddedTokens) {
   NIBBLE_NEEDS_SHARED_DATA();
-  const Tokenizer tokenizer = load("Phi-4-mini-instruct/tokenizer.json");
+  const Tokenizer tokenizer = load_real("Phi-4-mini-instruct/tokenizer.json");
   EXPECT_EQ(tokenizer.vocab_size(), 200029);
   const Encoding encoding = tokenizer.encode("<|user|> \n x<|end|>\n<|endoftext|> y", true);
   const auto x = tokenizer.id_of("x");
@@ -111,7 +111,7 @@ TEST(RealTokenizers, Phi4AddedTokens) {
 
 TEST(RealTokenizers, EveryIdDecodesAndEncodes) {
   NIBBLE_NEEDS_SHARED_DATA();
-  const Tokenizer tokenizer = load("tinystories-260k/tokenizer.json");
+  const Tokenizer tokenizer = load_real("tinystories-260k/tokenizer.json");
   EXPECT_EQ(tokenizer.vocab_size(), 512);
   const std::string text =
       "Once upon a time, there was a little girl named Lily.\n\u00e9\U0001F600";

@@ -108,8 +108,8 @@ TEST(TemplateCorpus, RendersAndRaisesAsJinja2) {
 }
 
 // Vectors with messages and targets of their own, as huggingface.js ships them. Two targets are not
-// what transformers renders: Hammer's follows JavaScript, and Jamba's leaves `tools` undefined, where
-// transformers passes None.
+// what transformers renders: Hammer's follows JavaScript, and Jamba's leaves `tools` undefined,
+// where transformers passes None.
 TEST(TemplateCorpus, VectorsOfHuggingfaceJs) {
   NIBBLE_NEEDS_SHARED_DATA();
   size_t count = 0;
@@ -147,8 +147,8 @@ TEST(TemplateCorpus, VectorsOfHuggingfaceJs) {
         "");
   std::printf("%zu of %zu targets of huggingface.js equal\n", count - missed.size(), count);
   EXPECT_EQ(count, 53u);
-  EXPECT_EQ(missed, (std::vector<std::string>{"MadeAgents/Hammer2.1",
-                                              "ai21labs/AI21-Jamba-Large-1.6"}));
+  EXPECT_EQ(missed,
+            (std::vector<std::string>{"MadeAgents/Hammer2.1", "ai21labs/AI21-Jamba-Large-1.6"}));
 }
 
 TEST(TemplateCorpus, VectorsOfLlamaCpp) {

@@ -22,7 +22,7 @@ TrainOptions packed_options(const fs::path& folder) {
   return options;
 }
 
-std::string adapter_bytes(const TrainOptions& options) {
+std::string adapter_of(const TrainOptions& options) {
   return read_file(fs::path(options.output_dir) / "adapter" / "adapter_model.safetensors");
 }
 
@@ -50,7 +50,7 @@ TEST(PackedRun, ResumesInTheMiddleOfAnEpochBitByBit) {
       stopped.resume_from_checkpoint = "true";
       const RunOutcome resumed = run(stopped);
       ASSERT_TRUE(resumed.result) << resumed.message;
-      EXPECT_TRUE(adapter_bytes(stopped) == adapter_bytes(whole));
+      EXPECT_TRUE(adapter_of(stopped) == adapter_of(whole));
       EXPECT_EQ(timeless_metrics(stopped.output_dir), timeless_metrics(whole.output_dir));
     }
   }

@@ -15,14 +15,14 @@
 namespace nibble::test {
 namespace {
 
-struct Row {
+struct RandomRow {
   std::vector<int32_t> ids, labels;
 };
 
 // Documents of random lengths and masks; at least one trained token each.
-std::vector<Row> random_rows(Random& random, int64_t count, int64_t longest, int64_t vocab) {
-  std::vector<Row> rows(static_cast<size_t>(count));
-  for (Row& row : rows) {
+std::vector<RandomRow> random_rows(Random& random, int64_t count, int64_t longest, int64_t vocab) {
+  std::vector<RandomRow> rows(static_cast<size_t>(count));
+  for (RandomRow& row : rows) {
     const int64_t length = random.integer(2, longest);
     for (int64_t i = 0; i < length; ++i) {
       row.ids.push_back(static_cast<int32_t>(random.integer(0, vocab - 1)));
@@ -33,7 +33,7 @@ std::vector<Row> random_rows(Random& random, int64_t count, int64_t longest, int
   return rows;
 }
 
-std::vector<MicroBatch> batches_of(const std::vector<Row>& rows, int64_t batch_size) {
+std::vector<MicroBatch> batches_of(const std::vector<RandomRow>& rows, int64_t batch_size) {
   std::vector<MicroBatch> batches;
   for (size_t i = 0; i < rows.size(); ++i) {
     if (i % static_cast<size_t>(batch_size) == 0) batches.emplace_back();

@@ -8,9 +8,9 @@
 namespace nibble::jinja {
 namespace {
 
-using Arguments = const CallArguments&;
+using Args = const CallArguments&;
 
-Value get(Runtime& runtime, const Value& self, Arguments arguments) {
+Value get(Runtime& runtime, const Value& self, Args arguments) {
   const Parameters given(runtime, "get", arguments, {"key", "default"}, 1, true);
   const Value* value = self.as_dict().find(runtime, given[0]);
   if (value) return *value;
@@ -18,19 +18,19 @@ Value get(Runtime& runtime, const Value& self, Arguments arguments) {
 }
 
 template <View::What what>
-Value view(Runtime& runtime, const Value& self, Arguments arguments) {
+Value view(Runtime& runtime, const Value& self, Args arguments) {
   Parameters(runtime, "dict view", arguments, {});
   auto result = std::make_shared<View>(self, what);
   runtime.check_nesting(result->depth);
   return Value::object(Kind::view, std::move(result));
 }
 
-Value copy(Runtime& runtime, const Value& self, Arguments arguments) {
+Value copy(Runtime& runtime, const Value& self, Args arguments) {
   Parameters(runtime, "copy", arguments, {});
   return self;  // nothing can change either
 }
 
-Value count(Runtime& runtime, const Value& self, Arguments arguments) {
+Value count(Runtime& runtime, const Value& self, Args arguments) {
   const Parameters given(runtime, "count", arguments, {"value"}, 1, true);
   const auto iterator = iterate(runtime, self);
   int64_t found = 0;
@@ -40,7 +40,7 @@ Value count(Runtime& runtime, const Value& self, Arguments arguments) {
   return Value::integer(found);
 }
 
-Value index(Runtime& runtime, const Value& self, Arguments arguments) {
+Value index(Runtime& runtime, const Value& self, Args arguments) {
   const Parameters given(runtime, "index", arguments, {"value", "start", "stop"}, 1, true);
   const int64_t size = *length_of(runtime, self);
   const auto bound = [&](size_t i, int64_t otherwise) {
@@ -57,7 +57,7 @@ Value index(Runtime& runtime, const Value& self, Arguments arguments) {
 
 }  // namespace
 
-Value dict_from_keys(Runtime& runtime, Arguments arguments) {
+Value dict_from_keys(Runtime& runtime, Args arguments) {
   const Parameters given(runtime, "fromkeys", arguments, {"iterable", "value"}, 1, true);
   auto dict = std::make_shared<Dict>();
   const auto iterator = iterate(runtime, given[0]);
@@ -69,7 +69,7 @@ Value dict_from_keys(Runtime& runtime, Arguments arguments) {
 
 namespace {
 
-Value fromkeys(Runtime& runtime, const Value&, Arguments arguments) {
+Value fromkeys(Runtime& runtime, const Value&, Args arguments) {
   return dict_from_keys(runtime, arguments);
 }
 

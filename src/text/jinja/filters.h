@@ -23,58 +23,58 @@ Value apply_filter(Runtime& runtime, const Filter& filter, const Value& subject,
 
 namespace filters {
 
-using Arguments = const CallArguments&;
+using Args = const CallArguments&;
 
 // On text (filters_text.cpp).
-Value capitalize(Runtime& runtime, const Value& value, Arguments arguments);
-Value center(Runtime& runtime, const Value& value, Arguments arguments);
-Value escape(Runtime& runtime, const Value& value, Arguments arguments);
-Value force_escape(Runtime& runtime, const Value& value, Arguments arguments);
-Value format(Runtime& runtime, const Value& value, Arguments arguments);
-Value indent(Runtime& runtime, const Value& value, Arguments arguments);
-Value join(Runtime& runtime, const Value& value, Arguments arguments);
-Value lower(Runtime& runtime, const Value& value, Arguments arguments);
-Value replace(Runtime& runtime, const Value& value, Arguments arguments);
-Value safe(Runtime& runtime, const Value& value, Arguments arguments);
-Value string(Runtime& runtime, const Value& value, Arguments arguments);
-Value title(Runtime& runtime, const Value& value, Arguments arguments);
-Value tojson(Runtime& runtime, const Value& value, Arguments arguments);
-Value trim(Runtime& runtime, const Value& value, Arguments arguments);
-Value truncate(Runtime& runtime, const Value& value, Arguments arguments);
-Value upper(Runtime& runtime, const Value& value, Arguments arguments);
-Value urlencode(Runtime& runtime, const Value& value, Arguments arguments);
-Value wordcount(Runtime& runtime, const Value& value, Arguments arguments);
+Value capitalize(Runtime& runtime, const Value& value, Args arguments);
+Value center(Runtime& runtime, const Value& value, Args arguments);
+Value escape(Runtime& runtime, const Value& value, Args arguments);
+Value force_escape(Runtime& runtime, const Value& value, Args arguments);
+Value format(Runtime& runtime, const Value& value, Args arguments);
+Value indent(Runtime& runtime, const Value& value, Args arguments);
+Value join(Runtime& runtime, const Value& value, Args arguments);
+Value lower(Runtime& runtime, const Value& value, Args arguments);
+Value replace(Runtime& runtime, const Value& value, Args arguments);
+Value safe(Runtime& runtime, const Value& value, Args arguments);
+Value string(Runtime& runtime, const Value& value, Args arguments);
+Value title(Runtime& runtime, const Value& value, Args arguments);
+Value tojson(Runtime& runtime, const Value& value, Args arguments);
+Value trim(Runtime& runtime, const Value& value, Args arguments);
+Value truncate(Runtime& runtime, const Value& value, Args arguments);
+Value upper(Runtime& runtime, const Value& value, Args arguments);
+Value urlencode(Runtime& runtime, const Value& value, Args arguments);
+Value wordcount(Runtime& runtime, const Value& value, Args arguments);
 
 // On numbers and single values (filters_value.cpp).
-Value abs(Runtime& runtime, const Value& value, Arguments arguments);
-Value attr(Runtime& runtime, const Value& value, Arguments arguments);
-Value default_value(Runtime& runtime, const Value& value, Arguments arguments);
-Value filesizeformat(Runtime& runtime, const Value& value, Arguments arguments);
-Value to_float(Runtime& runtime, const Value& value, Arguments arguments);
-Value to_int(Runtime& runtime, const Value& value, Arguments arguments);
-Value length(Runtime& runtime, const Value& value, Arguments arguments);
-Value round(Runtime& runtime, const Value& value, Arguments arguments);
+Value abs(Runtime& runtime, const Value& value, Args arguments);
+Value attr(Runtime& runtime, const Value& value, Args arguments);
+Value default_value(Runtime& runtime, const Value& value, Args arguments);
+Value filesizeformat(Runtime& runtime, const Value& value, Args arguments);
+Value to_float(Runtime& runtime, const Value& value, Args arguments);
+Value to_int(Runtime& runtime, const Value& value, Args arguments);
+Value length(Runtime& runtime, const Value& value, Args arguments);
+Value round(Runtime& runtime, const Value& value, Args arguments);
 
 // On sequences (filters_sequence.cpp, filters_sort.cpp, filters_lazy.cpp).
-Value first(Runtime& runtime, const Value& value, Arguments arguments);
-Value last(Runtime& runtime, const Value& value, Arguments arguments);
-Value list(Runtime& runtime, const Value& value, Arguments arguments);
-Value reverse(Runtime& runtime, const Value& value, Arguments arguments);
-Value sum(Runtime& runtime, const Value& value, Arguments arguments);
-Value dictsort(Runtime& runtime, const Value& value, Arguments arguments);
-Value groupby(Runtime& runtime, const Value& value, Arguments arguments);
-Value max(Runtime& runtime, const Value& value, Arguments arguments);
-Value min(Runtime& runtime, const Value& value, Arguments arguments);
-Value sort(Runtime& runtime, const Value& value, Arguments arguments);
-Value batch(Runtime& runtime, const Value& value, Arguments arguments);
-Value items(Runtime& runtime, const Value& value, Arguments arguments);
-Value map(Runtime& runtime, const Value& value, Arguments arguments);
-Value reject(Runtime& runtime, const Value& value, Arguments arguments);
-Value rejectattr(Runtime& runtime, const Value& value, Arguments arguments);
-Value select(Runtime& runtime, const Value& value, Arguments arguments);
-Value selectattr(Runtime& runtime, const Value& value, Arguments arguments);
-Value slice(Runtime& runtime, const Value& value, Arguments arguments);
-Value unique(Runtime& runtime, const Value& value, Arguments arguments);
+Value first(Runtime& runtime, const Value& value, Args arguments);
+Value last(Runtime& runtime, const Value& value, Args arguments);
+Value list(Runtime& runtime, const Value& value, Args arguments);
+Value reverse(Runtime& runtime, const Value& value, Args arguments);
+Value sum(Runtime& runtime, const Value& value, Args arguments);
+Value dictsort(Runtime& runtime, const Value& value, Args arguments);
+Value groupby(Runtime& runtime, const Value& value, Args arguments);
+Value max(Runtime& runtime, const Value& value, Args arguments);
+Value min(Runtime& runtime, const Value& value, Args arguments);
+Value sort(Runtime& runtime, const Value& value, Args arguments);
+Value batch(Runtime& runtime, const Value& value, Args arguments);
+Value items(Runtime& runtime, const Value& value, Args arguments);
+Value map(Runtime& runtime, const Value& value, Args arguments);
+Value reject(Runtime& runtime, const Value& value, Args arguments);
+Value rejectattr(Runtime& runtime, const Value& value, Args arguments);
+Value select(Runtime& runtime, const Value& value, Args arguments);
+Value selectattr(Runtime& runtime, const Value& value, Args arguments);
+Value slice(Runtime& runtime, const Value& value, Args arguments);
+Value unique(Runtime& runtime, const Value& value, Args arguments);
 
 }  // namespace filters
 }  // namespace nibble::jinja

@@ -51,7 +51,7 @@ class LazyFilter : public Iterator {
 };
 
 template <typename T, typename... More>
-Value lazy(Runtime& runtime, const Value& value, Arguments arguments, More... more) {
+Value lazy(Runtime& runtime, const Value& value, Args arguments, More... more) {
   return Value::object(Kind::iterator, std::make_shared<T>(runtime, value, arguments, more...));
 }
 
@@ -259,34 +259,34 @@ class SliceFilter final : public LazyFilter {
 
 }  // namespace
 
-Value map(Runtime& runtime, const Value& value, Arguments arguments) {
+Value map(Runtime& runtime, const Value& value, Args arguments) {
   return lazy<MapFilter>(runtime, value, arguments);
 }
-Value select(Runtime& runtime, const Value& value, Arguments arguments) {
+Value select(Runtime& runtime, const Value& value, Args arguments) {
   return lazy<SelectFilter>(runtime, value, arguments, true, false);
 }
-Value reject(Runtime& runtime, const Value& value, Arguments arguments) {
+Value reject(Runtime& runtime, const Value& value, Args arguments) {
   return lazy<SelectFilter>(runtime, value, arguments, false, false);
 }
-Value selectattr(Runtime& runtime, const Value& value, Arguments arguments) {
+Value selectattr(Runtime& runtime, const Value& value, Args arguments) {
   return lazy<SelectFilter>(runtime, value, arguments, true, true);
 }
-Value rejectattr(Runtime& runtime, const Value& value, Arguments arguments) {
+Value rejectattr(Runtime& runtime, const Value& value, Args arguments) {
   return lazy<SelectFilter>(runtime, value, arguments, false, true);
 }
-Value unique(Runtime& runtime, const Value& value, Arguments arguments) {
+Value unique(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "unique", arguments, {"case_sensitive", "attribute"});
   return lazy<UniqueFilter>(runtime, value, arguments);
 }
-Value items(Runtime& runtime, const Value& value, Arguments arguments) {
+Value items(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "items", arguments, {});
   return lazy<ItemsFilter>(runtime, value, arguments);
 }
-Value batch(Runtime& runtime, const Value& value, Arguments arguments) {
+Value batch(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "batch", arguments, {"linecount", "fill_with"}, 1);
   return lazy<BatchFilter>(runtime, value, arguments);
 }
-Value slice(Runtime& runtime, const Value& value, Arguments arguments) {
+Value slice(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "slice", arguments, {"slices", "fill_with"}, 1);
   return lazy<SliceFilter>(runtime, value, arguments);
 }

@@ -28,7 +28,7 @@ std::vector<Value> sort_by(Runtime& runtime, std::vector<Value> items,
   return sorted;
 }
 
-Value least(Runtime& runtime, const Value& value, Arguments arguments, bool greatest) {
+Value least(Runtime& runtime, const Value& value, Args arguments, bool greatest) {
   const Parameters given(runtime, greatest ? "max" : "min", arguments,
                          {"case_sensitive", "attribute"});
   const std::vector<Value> path = attribute_path(runtime, given[1]);
@@ -49,14 +49,14 @@ Value least(Runtime& runtime, const Value& value, Arguments arguments, bool grea
 
 }  // namespace
 
-Value first(Runtime& runtime, const Value& value, Arguments arguments) {
+Value first(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "first", arguments, {});
   Value item;
   if (iterate(runtime, value)->next(runtime, item)) return item;
   return Value::undefined_hint("No first item, sequence was empty.");
 }
 
-Value last(Runtime& runtime, const Value& value, Arguments arguments) {
+Value last(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "last", arguments, {});
   const auto iterator = try_iterate_backwards(runtime, value);
   if (!iterator) runtime.fail("'{}' object is not reversible", type_name(value));
@@ -65,13 +65,13 @@ Value last(Runtime& runtime, const Value& value, Arguments arguments) {
   return Value::undefined_hint("No last item, sequence was empty.");
 }
 
-Value list(Runtime& runtime, const Value& value, Arguments arguments) {
+Value list(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "list", arguments, {});
   return Value::list(runtime, to_vector(runtime, value),
                      value.is_string() ? kTemplateText : value.mark());
 }
 
-Value reverse(Runtime& runtime, const Value& value, Arguments arguments) {
+Value reverse(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "reverse", arguments, {});
   if (value.is_string()) {
     return slice_of(runtime, value, {}, {}, Value::integer(-1));
@@ -85,7 +85,7 @@ Value reverse(Runtime& runtime, const Value& value, Arguments arguments) {
   return Value::list(runtime, std::move(items));
 }
 
-Value sum(Runtime& runtime, const Value& value, Arguments arguments) {
+Value sum(Runtime& runtime, const Value& value, Args arguments) {
   const Parameters given(runtime, "sum", arguments, {"attribute", "start"});
   const std::vector<Value> path = attribute_path(runtime, given[0]);
   Value total = given.given(1) ? given[1] : Value::integer(0);
@@ -97,15 +97,15 @@ Value sum(Runtime& runtime, const Value& value, Arguments arguments) {
   return total;
 }
 
-Value max(Runtime& runtime, const Value& value, Arguments arguments) {
+Value max(Runtime& runtime, const Value& value, Args arguments) {
   return least(runtime, value, arguments, true);
 }
 
-Value min(Runtime& runtime, const Value& value, Arguments arguments) {
+Value min(Runtime& runtime, const Value& value, Args arguments) {
   return least(runtime, value, arguments, false);
 }
 
-Value sort(Runtime& runtime, const Value& value, Arguments arguments) {
+Value sort(Runtime& runtime, const Value& value, Args arguments) {
   const Parameters given(runtime, "sort", arguments, {"reverse", "case_sensitive", "attribute"});
   // "a,b.c": by a, then by b.c.
   std::vector<std::vector<Value>> paths;
@@ -131,7 +131,7 @@ Value sort(Runtime& runtime, const Value& value, Arguments arguments) {
                      value.mark());
 }
 
-Value dictsort(Runtime& runtime, const Value& value, Arguments arguments) {
+Value dictsort(Runtime& runtime, const Value& value, Args arguments) {
   const Parameters given(runtime, "dictsort", arguments, {"case_sensitive", "by", "reverse"});
   const std::string_view by = given.given(1) ? given.string(1).view() : "key";
   if (by != "key" && by != "value") {
@@ -151,7 +151,7 @@ Value dictsort(Runtime& runtime, const Value& value, Arguments arguments) {
                      value.mark());
 }
 
-Value groupby(Runtime& runtime, const Value& value, Arguments arguments) {
+Value groupby(Runtime& runtime, const Value& value, Args arguments) {
   static constexpr std::array<std::string_view, 2> kNames = {"grouper", "list"};
   const Parameters given(runtime, "groupby", arguments, {"attribute", "default", "case_sensitive"},
                          1);

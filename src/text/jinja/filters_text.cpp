@@ -15,27 +15,27 @@
 namespace nibble::jinja::filters {
 namespace {
 
-Value change_case(Runtime& runtime, const Value& value, Arguments arguments, Case which) {
+Value change_case(Runtime& runtime, const Value& value, Args arguments, Case which) {
   Parameters(runtime, "filter", arguments, {});
   return with_case(runtime, to_soft_string(runtime, value), which);
 }
 
 }  // namespace
 
-Value capitalize(Runtime& runtime, const Value& value, Arguments arguments) {
+Value capitalize(Runtime& runtime, const Value& value, Args arguments) {
   return change_case(runtime, value, arguments, Case::capitalize);
 }
 
-Value lower(Runtime& runtime, const Value& value, Arguments arguments) {
+Value lower(Runtime& runtime, const Value& value, Args arguments) {
   return change_case(runtime, value, arguments, Case::lower);
 }
 
-Value upper(Runtime& runtime, const Value& value, Arguments arguments) {
+Value upper(Runtime& runtime, const Value& value, Args arguments) {
   return change_case(runtime, value, arguments, Case::upper);
 }
 
 // Words begin after white space and "-({[<"; unlike str.title.
-Value title(Runtime& runtime, const Value& value, Arguments arguments) {
+Value title(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "title", arguments, {});
   const Value text = to_soft_string(runtime, value);
   const std::string_view view = text.view();
@@ -56,34 +56,34 @@ Value title(Runtime& runtime, const Value& value, Arguments arguments) {
   return Value::string(std::move(result).build());
 }
 
-Value center(Runtime& runtime, const Value& value, Arguments arguments) {
+Value center(Runtime& runtime, const Value& value, Args arguments) {
   const Parameters given(runtime, "center", arguments, {"width"});
   return pad(runtime, to_soft_string(runtime, value), given.index(0, 80), Value::string(" "),
              Side::both);
 }
 
-Value escape(Runtime& runtime, const Value& value, Arguments arguments) {
+Value escape(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "escape", arguments, {});
   return jinja::escape(runtime, value);
 }
 
-Value force_escape(Runtime& runtime, const Value& value, Arguments arguments) {
+Value force_escape(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "forceescape", arguments, {});
   return escape_text(runtime, to_string(runtime, value));
 }
 
-Value safe(Runtime& runtime, const Value& value, Arguments arguments) {
+Value safe(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "safe", arguments, {});
   const Value text = to_string(runtime, value);
   return Value::string(std::static_pointer_cast<const Text>(text.pointer()), true);
 }
 
-Value string(Runtime& runtime, const Value& value, Arguments arguments) {
+Value string(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "string", arguments, {});
   return to_soft_string(runtime, value);
 }
 
-Value format(Runtime& runtime, const Value& value, Arguments arguments) {
+Value format(Runtime& runtime, const Value& value, Args arguments) {
   const Value text = to_soft_string(runtime, value);
   if (arguments.keywords.empty()) {
     return format_percent(runtime, text, Value::tuple(runtime, arguments.positional));
@@ -98,7 +98,7 @@ Value format(Runtime& runtime, const Value& value, Arguments arguments) {
   return format_percent(runtime, text, Value::dict(std::move(values)));
 }
 
-Value indent(Runtime& runtime, const Value& value, Arguments arguments) {
+Value indent(Runtime& runtime, const Value& value, Args arguments) {
   const Parameters given(runtime, "indent", arguments, {"width", "first", "blank"});
   const Value width = given.given(0) ? given[0] : Value::integer(4);
   check_defined(runtime, value);
@@ -123,7 +123,7 @@ Value indent(Runtime& runtime, const Value& value, Arguments arguments) {
   return Value::string(std::move(result).build(), value.is_markup());
 }
 
-Value join(Runtime& runtime, const Value& value, Arguments arguments) {
+Value join(Runtime& runtime, const Value& value, Args arguments) {
   const Parameters given(runtime, "join", arguments, {"d", "attribute"});
   const Value separator = given.given(0) ? to_string(runtime, given[0]) : Value::string("");
   const std::vector<Value> path = attribute_path(runtime, given[1]);
@@ -137,14 +137,14 @@ Value join(Runtime& runtime, const Value& value, Arguments arguments) {
   return Value::string(std::move(result).build());
 }
 
-Value replace(Runtime& runtime, const Value& value, Arguments arguments) {
+Value replace(Runtime& runtime, const Value& value, Args arguments) {
   const Parameters given(runtime, "replace", arguments, {"old", "new", "count"}, 2);
   return jinja::replace(runtime, to_string(runtime, value), to_string(runtime, given[0]),
                         to_string(runtime, given[1]),
                         given.present(2) ? to_index(runtime, given[2], true) : -1);
 }
 
-Value tojson(Runtime& runtime, const Value& value, Arguments arguments) {
+Value tojson(Runtime& runtime, const Value& value, Args arguments) {
   const Parameters given(runtime, "tojson", arguments,
                          {"ensure_ascii", "indent", "separators", "sort_keys"});
   JsonStyle style;
@@ -172,13 +172,13 @@ Value tojson(Runtime& runtime, const Value& value, Arguments arguments) {
   return Value::string(std::move(result).build());
 }
 
-Value trim(Runtime& runtime, const Value& value, Arguments arguments) {
+Value trim(Runtime& runtime, const Value& value, Args arguments) {
   const Parameters given(runtime, "trim", arguments, {"chars"});
   return strip(runtime, to_soft_string(runtime, value),
                given.present(0) ? &given.string(0) : nullptr, Side::both);
 }
 
-Value truncate(Runtime& runtime, const Value& value, Arguments arguments) {
+Value truncate(Runtime& runtime, const Value& value, Args arguments) {
   const Parameters given(runtime, "truncate", arguments, {"length", "killwords", "end", "leeway"});
   const Value length = given.given(0) ? given[0] : Value::integer(255);
   const Value end = given.given(2) ? given[2] : Value::string("...");
@@ -204,7 +204,7 @@ Value truncate(Runtime& runtime, const Value& value, Arguments arguments) {
   return apply(runtime, Operator::add, result, end);
 }
 
-Value wordcount(Runtime& runtime, const Value& value, Arguments arguments) {
+Value wordcount(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "wordcount", arguments, {});
   const Value text = to_soft_string(runtime, value);
   const std::string_view view = text.view();
@@ -244,7 +244,7 @@ void quote(Runtime& runtime, const Value& value, bool in_query, TextBuilder& out
 
 }  // namespace
 
-Value urlencode(Runtime& runtime, const Value& value, Arguments arguments) {
+Value urlencode(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "urlencode", arguments, {});
   TextBuilder result(runtime);
   if (value.is_string() || !try_iterate(runtime, value)) {

@@ -48,7 +48,7 @@ Value round_integer(Runtime& runtime, const Value& value, int64_t places) {
 
 }  // namespace
 
-Value abs(Runtime& runtime, const Value& value, Arguments arguments) {
+Value abs(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "abs", arguments, {});
   check_defined(runtime, value);
   if (value.is(Kind::real)) return Value::real(std::abs(value.as_real()));
@@ -57,12 +57,12 @@ Value abs(Runtime& runtime, const Value& value, Arguments arguments) {
   return Value::integer(number < 0 ? -number : number);
 }
 
-Value attr(Runtime& runtime, const Value& value, Arguments arguments) {
+Value attr(Runtime& runtime, const Value& value, Args arguments) {
   const Parameters given(runtime, "attr", arguments, {"name"}, 1);
   return get_attribute_only(runtime, value, given.string(0));
 }
 
-Value default_value(Runtime& runtime, const Value& value, Arguments arguments) {
+Value default_value(Runtime& runtime, const Value& value, Args arguments) {
   const Parameters given(runtime, "default", arguments, {"default_value", "boolean"});
   if (value.is_undefined() || (given.is_true(1) && !is_true(runtime, value))) {
     return given.given(0) ? given[0] : Value::string("");
@@ -70,7 +70,7 @@ Value default_value(Runtime& runtime, const Value& value, Arguments arguments) {
   return value;
 }
 
-Value filesizeformat(Runtime& runtime, const Value& value, Arguments arguments) {
+Value filesizeformat(Runtime& runtime, const Value& value, Args arguments) {
   const Parameters given(runtime, "filesizeformat", arguments, {"binary"});
   check_defined(runtime, value);
   double bytes = 0;
@@ -102,7 +102,7 @@ Value filesizeformat(Runtime& runtime, const Value& value, Arguments arguments) 
                                    binary && letter == 'k' ? 'K' : letter, binary ? "iB" : "B"));
 }
 
-Value to_float(Runtime& runtime, const Value& value, Arguments arguments) {
+Value to_float(Runtime& runtime, const Value& value, Args arguments) {
   const Parameters given(runtime, "float", arguments, {"default"});
   check_defined(runtime, value);
   if (value.is_number()) return Value::real(to_double(value), value.mark());
@@ -113,7 +113,7 @@ Value to_float(Runtime& runtime, const Value& value, Arguments arguments) {
   return given.given(0) ? given[0] : Value::real(0);
 }
 
-Value to_int(Runtime& runtime, const Value& value, Arguments arguments) {
+Value to_int(Runtime& runtime, const Value& value, Args arguments) {
   const Parameters given(runtime, "int", arguments, {"default", "base"});
   check_defined(runtime, value);
   const Value otherwise = given.given(0) ? given[0] : Value::integer(0);
@@ -136,14 +136,14 @@ Value to_int(Runtime& runtime, const Value& value, Arguments arguments) {
   return truncated(runtime, real.value.as_real(), value.mark());
 }
 
-Value length(Runtime& runtime, const Value& value, Arguments arguments) {
+Value length(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "length", arguments, {});
   const auto count = length_of(runtime, value);
   if (!count) runtime.fail("object of type '{}' has no len()", type_name(value));
   return Value::integer(*count);
 }
 
-Value round(Runtime& runtime, const Value& value, Arguments arguments) {
+Value round(Runtime& runtime, const Value& value, Args arguments) {
   const Parameters given(runtime, "round", arguments, {"precision", "method"});
   const std::string_view method = given.given(1) ? given.string(1).view() : "common";
   if (method != "common" && method != "ceil" && method != "floor") {

@@ -37,8 +37,8 @@ class Interpreter {
   // For macros and loops, which call back.
   Value call_macro(const MacroStmt& macro, const std::shared_ptr<Activation>& outer,
                    CallArguments& arguments);
-  Value call_loop(const ForStmt& loop, const std::shared_ptr<Activation>& outer,
-                  const Value& iterable, int depth);
+  Value call_loop(const ForStmt& loop, std::shared_ptr<Activation> outer, const Value& iterable,
+                  int depth);
   // Does the item pass the loop's condition?
   bool passes(const ForStmt& loop, const std::shared_ptr<Activation>& activation,
               const Value& item);

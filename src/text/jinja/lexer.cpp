@@ -270,33 +270,6 @@ class Lexer {
 
 }  // namespace
 
-std::string Token::describe() const {
-  switch (kind) {
-    case TokenKind::data:
-      return "template data / text";
-    case TokenKind::variable_begin:
-      return "begin of print statement";
-    case TokenKind::variable_end:
-      return "end of print statement";
-    case TokenKind::block_begin:
-      return "begin of statement block";
-    case TokenKind::block_end:
-      return "end of statement block";
-    case TokenKind::end:
-      return "end of template";
-    case TokenKind::string:
-      return "string";
-    case TokenKind::integer:
-      return "integer";
-    case TokenKind::real:
-      return "float";
-    case TokenKind::name:
-    case TokenKind::op:
-      break;
-  }
-  return text;
-}
-
 std::vector<Token> tokenize(std::string_view source, const std::string& who) {
   if (source.size() > kMaxTemplateBytes) {
     fail(ErrorKind::bad_input, "{}: a template of {} bytes; at most {} are supported", who,

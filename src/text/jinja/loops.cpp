@@ -189,7 +189,8 @@ Interpreter::Flow Interpreter::execute_for(const ForStmt& loop) {
   return Flow::normal;
 }
 
-Value Interpreter::call_loop(const ForStmt& loop, const std::shared_ptr<Activation>& outer,
+// `outer` by value: it may be activation_, which changes here.
+Value Interpreter::call_loop(const ForStmt& loop, std::shared_ptr<Activation> outer,
                              const Value& iterable, int depth) {
   const DepthGuard guard(runtime_, DepthGuard::What::call);
   auto activation = std::make_shared<Activation>(loop.function, outer);

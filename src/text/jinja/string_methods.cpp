@@ -6,6 +6,7 @@
 #include "text/jinja/markup.h"
 #include "text/jinja/operators.h"
 #include "text/jinja/runtime.h"
+#include "text/jinja/string_search.h"
 #include "text/jinja/strings.h"
 #include "text/jinja/unicode.h"
 #include "text/utf8.h"
@@ -13,7 +14,7 @@
 namespace nibble::jinja {
 namespace {
 
-using Arguments = const CallArguments&;
+using Args = const CallArguments&;
 
 // A string argument of a method that may have to be escaped to be joined to markup.
 Value joined(Runtime& runtime, const Value& self, const Value& argument) {
@@ -21,19 +22,19 @@ Value joined(Runtime& runtime, const Value& self, const Value& argument) {
 }
 
 template <Case which>
-Value change_case(Runtime& runtime, const Value& self, Arguments arguments) {
+Value change_case(Runtime& runtime, const Value& self, Args arguments) {
   Parameters(runtime, "str", arguments, {});
   return with_case(runtime, self, which);
 }
 
 template <Side side>
-Value strip_side(Runtime& runtime, const Value& self, Arguments arguments) {
+Value strip_side(Runtime& runtime, const Value& self, Args arguments) {
   const Parameters given(runtime, "strip", arguments, {"chars"}, 0, true);
   return strip(runtime, self, given.present(0) ? &given.string(0) : nullptr, side);
 }
 
 template <bool right>
-Value split_at(Runtime& runtime, const Value& self, Arguments arguments) {
+Value split_at(Runtime& runtime, const Value& self, Args arguments) {
   const Parameters given(runtime, "split", arguments, {"sep", "maxsplit"});
   const Value* separator = given.present(0) ? &given.string(0) : nullptr;
   const int64_t most = given.index(1, -1);
@@ -41,30 +42,12 @@ Value split_at(Runtime& runtime, const Value& self, Arguments arguments) {
                                     : split(runtime, self, separator, most));
 }
 
-Value splitlines(Runtime& runtime, const Value& self, Arguments arguments) {
+Value splitlines(Runtime& runtime, const Value& self, Args arguments) {
   const Parameters given(runtime, "splitlines", arguments, {"keepends"});
   return Value::list(runtime, split_lines(runtime, self, given.is_true(0)));
 }
 
-template <bool right>
-Value partition(Runtime& runtime, const Value& self, Arguments arguments) {
-  const Parameters given(runtime, "partition", arguments, {"sep"}, 1, true);
-  const std::string_view by = given.string(0).view();
-  if (by.empty()) runtime.fail("empty separator");
-  const std::string_view view = self.view();
-  runtime.charge_bytes(view.size());
-  const size_t at = right ? find_last_text(runtime, view, by, view.size()) : find_text(view, by, 0);
-  if (at == std::string_view::npos) {
-    const Value empty = Value::string("");
-    return right ? Value::tuple(runtime, {empty, empty, self})
-                 : Value::tuple(runtime, {self, empty, empty});
-  }
-  return Value::tuple(
-      runtime, {substring(runtime, self, 0, at), substring(runtime, self, at, at + by.size()),
-                substring(runtime, self, at + by.size(), view.size())});
-}
-
-Value join(Runtime& runtime, const Value& self, Arguments arguments) {
+Value join(Runtime& runtime, const Value& self, Args arguments) {
   const Parameters given(runtime, "join", arguments, {"iterable"}, 1, true);
   TextBuilder result(runtime);
   const auto iterator = iterate(runtime, given[0]);
@@ -80,97 +63,15 @@ Value join(Runtime& runtime, const Value& self, Arguments arguments) {
   return Value::string(std::move(result).build(), self.is_markup());
 }
 
-Value replace_method(Runtime& runtime, const Value& self, Arguments arguments) {
+Value replace_method(Runtime& runtime, const Value& self, Args arguments) {
   const Parameters given(runtime, "replace", arguments, {"old", "new", "count"}, 2, true);
   return replace(runtime, self, given.string(0),
                  joined(runtime, self, self.is_markup() ? given[1] : given.string(1)),
                  given.index(2, -1));
 }
 
-// The part of a string that [start, end) of find() and its kin means, in bytes; false if it is
-// empty in a way that not even the empty string is found in.
-struct Window {
-  size_t begin = 0, end = 0;
-  bool valid = false;
-};
-Window window_of(Runtime& runtime, const Value& self, const Parameters& given) {
-  const Text& text = self.text();
-  const auto length = static_cast<int64_t>(text.length());
-  const auto bound = [&](size_t i, int64_t otherwise) {
-    int64_t at = given.present(i) ? to_index(runtime, given[i], true) : otherwise;
-    if (at < 0) at = at < -length ? 0 : at + length;
-    return at;
-  };
-  const int64_t begin = bound(1, 0);
-  const int64_t end = std::min(bound(2, length), length);
-  runtime.charge_bytes(text.size());
-  if (begin > end) return {};
-  const size_t from = byte_offset(text, static_cast<size_t>(begin));
-  return {from, byte_offset(text, from, static_cast<size_t>(end - begin)), true};
-}
-
-template <bool right, bool must>
-Value find_method(Runtime& runtime, const Value& self, Arguments arguments) {
-  const Parameters given(runtime, must ? "index" : "find", arguments, {"sub", "start", "end"}, 1,
-                         true);
-  const std::string_view what = given.string(0).view();
-  const Window window = window_of(runtime, self, given);
-  const std::string_view view = self.view();
-  size_t at = std::string_view::npos;
-  if (window.valid) {
-    at = right ? find_last_text(runtime, view, what, window.end)
-               : find_text(view.substr(0, window.end), what, window.begin);
-  }
-  if (at == std::string_view::npos || at < window.begin) {
-    if (must) runtime.fail("substring not found");
-    return Value::integer(-1);
-  }
-  return Value::integer(self.text().is_ascii()
-                            ? static_cast<WideInt>(at)
-                            : static_cast<WideInt>(std::count_if(
-                                  view.begin(), view.begin() + static_cast<ptrdiff_t>(at),
-                                  [](char c) { return !is_utf8_continuation(c); })));
-}
-
-Value count(Runtime& runtime, const Value& self, Arguments arguments) {
-  const Parameters given(runtime, "count", arguments, {"sub", "start", "end"}, 1, true);
-  const std::string_view what = given.string(0).view();
-  const Window window = window_of(runtime, self, given);
-  if (!window.valid) return Value::integer(0);
-  const std::string_view view = self.view().substr(0, window.end);
-  if (what.empty()) {
-    return Value::integer(1 + std::count_if(view.begin() + static_cast<ptrdiff_t>(window.begin),
-                                            view.end(),
-                                            [](char c) { return !is_utf8_continuation(c); }));
-  }
-  int64_t found = 0;
-  for (size_t at = find_text(view, what, window.begin); at != std::string_view::npos;
-       at = find_text(view, what, at + what.size())) {
-    ++found;
-  }
-  return Value::integer(found);
-}
-
 template <bool at_end>
-Value has_affix(Runtime& runtime, const Value& self, Arguments arguments) {
-  const std::string_view name = at_end ? "endswith" : "startswith";
-  const Parameters given(runtime, name, arguments, {"prefix", "start", "end"}, 1, true);
-  const Window window = window_of(runtime, self, given);
-  const auto matches = [&](const Value& affix) {
-    check_defined(runtime, affix);
-    if (!affix.is_string()) {
-      runtime.fail("{} first arg must be str or a tuple of str, not {}", name, type_name(affix));
-    }
-    const std::string_view part = self.view().substr(window.begin, window.end - window.begin);
-    return window.valid && (at_end ? part.ends_with(affix.view()) : part.starts_with(affix.view()));
-  };
-  if (!given[0].is(Kind::tuple)) return Value::boolean(matches(given[0]));
-  const auto& affixes = given[0].items();
-  return Value::boolean(std::any_of(affixes.begin(), affixes.end(), matches));
-}
-
-template <bool at_end>
-Value remove_affix(Runtime& runtime, const Value& self, Arguments arguments) {
+Value remove_affix(Runtime& runtime, const Value& self, Args arguments) {
   const Parameters given(runtime, "removeprefix", arguments, {"prefix"}, 1, true);
   const std::string_view affix = given.string(0).view();
   const size_t size = self.text().size();
@@ -181,7 +82,7 @@ Value remove_affix(Runtime& runtime, const Value& self, Arguments arguments) {
 }
 
 template <Side side>
-Value justify(Runtime& runtime, const Value& self, Arguments arguments) {
+Value justify(Runtime& runtime, const Value& self, Args arguments) {
   const Parameters given(runtime, "center", arguments, {"width", "fillchar"}, 1, true);
   const Value fill = given.given(1) ? joined(runtime, self, given.string(1)) : Value::string(" ");
   if (fill.text().length() != 1) {
@@ -190,7 +91,7 @@ Value justify(Runtime& runtime, const Value& self, Arguments arguments) {
   return pad(runtime, self, to_index(runtime, given[0]), fill, side);
 }
 
-Value zfill(Runtime& runtime, const Value& self, Arguments arguments) {
+Value zfill(Runtime& runtime, const Value& self, Args arguments) {
   const Parameters given(runtime, "zfill", arguments, {"width"}, 1, true);
   const bool has_sign = self.view().starts_with('-') || self.view().starts_with('+');
   const int64_t width = to_index(runtime, given[0]);
@@ -200,7 +101,7 @@ Value zfill(Runtime& runtime, const Value& self, Arguments arguments) {
   return apply(runtime, Operator::add, substring(runtime, self, 0, 1), padded);
 }
 
-Value expandtabs(Runtime& runtime, const Value& self, Arguments arguments) {
+Value expandtabs(Runtime& runtime, const Value& self, Args arguments) {
   const Parameters given(runtime, "expandtabs", arguments, {"tabsize"});
   const int64_t tab = std::min<int64_t>(given.index(0, 8), 1 << 20);
   const Text& text = self.text();
@@ -222,7 +123,7 @@ Value expandtabs(Runtime& runtime, const Value& self, Arguments arguments) {
 
 // All characters satisfy it, and there is one.
 template <bool (*predicate)(char32_t)>
-Value all_are(Runtime& runtime, const Value& self, Arguments arguments) {
+Value all_are(Runtime& runtime, const Value& self, Args arguments) {
   Parameters(runtime, "str", arguments, {});
   const std::string_view view = self.view();
   runtime.charge_bytes(view.size());
@@ -232,24 +133,24 @@ Value all_are(Runtime& runtime, const Value& self, Arguments arguments) {
   return Value::boolean(!view.empty());
 }
 
-Value isascii(Runtime& runtime, const Value& self, Arguments arguments) {
+Value isascii(Runtime& runtime, const Value& self, Args arguments) {
   Parameters(runtime, "isascii", arguments, {});
   return Value::boolean(self.text().is_ascii());
 }
 
-Value isprintable(Runtime& runtime, const Value& self, Arguments arguments) {
+Value isprintable(Runtime& runtime, const Value& self, Args arguments) {
   return Value::boolean(self.text().empty() ||
                         all_are<is_printable>(runtime, self, arguments).as_boolean());
 }
 
-Value isidentifier(Runtime& runtime, const Value& self, Arguments arguments) {
+Value isidentifier(Runtime& runtime, const Value& self, Args arguments) {
   Parameters(runtime, "isidentifier", arguments, {});
   const std::string_view view = self.view();
   if (view.empty() || !is_identifier_start(decode_utf8(view, 0))) return Value::boolean(false);
   return all_are<is_identifier_part>(runtime, self, arguments);
 }
 
-Value istitle(Runtime& runtime, const Value& self, Arguments arguments) {
+Value istitle(Runtime& runtime, const Value& self, Args arguments) {
   Parameters(runtime, "istitle", arguments, {});
   const std::string_view view = self.view();
   bool any = false;
@@ -265,7 +166,7 @@ Value istitle(Runtime& runtime, const Value& self, Arguments arguments) {
 }
 
 template <bool upper>
-Value is_case(Runtime& runtime, const Value& self, Arguments arguments) {
+Value is_case(Runtime& runtime, const Value& self, Args arguments) {
   Parameters(runtime, "str", arguments, {});
   return Value::boolean(has_case(runtime, self, upper));
 }
@@ -274,14 +175,14 @@ constexpr Method kMethods[] = {
     {"capitalize", change_case<Case::capitalize>},
     {"casefold", change_case<Case::fold>},
     {"center", justify<Side::both>},
-    {"count", count},
+    {"count", methods::count},
     {"encode", nullptr},
-    {"endswith", has_affix<true>},
+    {"endswith", methods::endswith},
     {"expandtabs", expandtabs},
-    {"find", find_method<false, false>},
+    {"find", methods::find},
     {"format", format_braces},
     {"format_map", format_map},
-    {"index", find_method<false, true>},
+    {"index", methods::index},
     {"isalnum", all_are<is_alphanumeric>},
     {"isalpha", all_are<is_alphabetic>},
     {"isascii", isascii},
@@ -299,19 +200,19 @@ constexpr Method kMethods[] = {
     {"lower", change_case<Case::lower>},
     {"lstrip", strip_side<Side::left>},
     {"maketrans", nullptr},
-    {"partition", partition<false>},
+    {"partition", methods::partition},
     {"removeprefix", remove_affix<false>},
     {"removesuffix", remove_affix<true>},
     {"replace", replace_method},
-    {"rfind", find_method<true, false>},
-    {"rindex", find_method<true, true>},
+    {"rfind", methods::rfind},
+    {"rindex", methods::rindex},
     {"rjust", justify<Side::left>},
-    {"rpartition", partition<true>},
+    {"rpartition", methods::rpartition},
     {"rsplit", split_at<true>},
     {"rstrip", strip_side<Side::right>},
     {"split", split_at<false>},
     {"splitlines", splitlines},
-    {"startswith", has_affix<false>},
+    {"startswith", methods::startswith},
     {"strip", strip_side<Side::both>},
     {"swapcase", change_case<Case::swap>},
     {"title", change_case<Case::title>},

@@ -12,10 +12,10 @@
 namespace nibble::jinja {
 namespace {
 
-using Arguments = const CallArguments&;
+using Args = const CallArguments&;
 
 template <bool (*predicate)(const Value&)>
-bool plain(Runtime& runtime, const Value& value, Arguments arguments) {
+bool plain(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "test", arguments, {});
   return predicate(value);
 }
@@ -38,7 +38,7 @@ bool is_sequence(const Value& value) {
          value.is_undefined();
 }
 
-bool is_iterable(Runtime& runtime, const Value& value, Arguments arguments) {
+bool is_iterable(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "iterable", arguments, {});
   return try_iterate(runtime, value) != nullptr ||
          (value.is(Kind::opaque) && value.as_opaque().length(runtime));
@@ -49,45 +49,45 @@ bool is_remainder(Runtime& runtime, const Value& value, const Value& divisor, in
 }
 
 template <int rest>
-bool parity(Runtime& runtime, const Value& value, Arguments arguments) {
+bool parity(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "test", arguments, {});
   return is_remainder(runtime, value, Value::integer(2), rest);
 }
 
-bool is_divisible(Runtime& runtime, const Value& value, Arguments arguments) {
+bool is_divisible(Runtime& runtime, const Value& value, Args arguments) {
   const Parameters given(runtime, "divisibleby", arguments, {"num"}, 1);
   return is_remainder(runtime, value, given[0], 0);
 }
 
 template <bool upper>
-bool is_case(Runtime& runtime, const Value& value, Arguments arguments) {
+bool has_case(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "test", arguments, {});
   return has_case(runtime, to_string(runtime, value), upper);
 }
 
 template <Comparison comparison>
-bool compared(Runtime& runtime, const Value& value, Arguments arguments) {
+bool compared(Runtime& runtime, const Value& value, Args arguments) {
   const Parameters given(runtime, "comparison", arguments, {"other"}, 1, true);
   return compare(runtime, comparison, value, given[0]);
 }
 
-bool is_same(Runtime& runtime, const Value& value, Arguments arguments) {
+bool is_same(Runtime& runtime, const Value& value, Args arguments) {
   const Parameters given(runtime, "sameas", arguments, {"other"}, 1);
   return same(value, given[0]);
 }
 
-bool is_in(Runtime& runtime, const Value& value, Arguments arguments) {
+bool is_in(Runtime& runtime, const Value& value, Args arguments) {
   const Parameters given(runtime, "in", arguments, {"seq"}, 1);
   return contains(runtime, given[0], value);
 }
 
-bool is_filter(Runtime& runtime, const Value& value, Arguments arguments) {
+bool is_filter(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "filter", arguments, {});
   hash_value(runtime, value);  // looked up in a dict: some values cannot be
   return value.is_string() && find_filter(value.view());
 }
 
-bool is_test(Runtime& runtime, const Value& value, Arguments arguments) {
+bool is_test(Runtime& runtime, const Value& value, Args arguments) {
   Parameters(runtime, "test", arguments, {});
   hash_value(runtime, value);  // looked up in a dict: some values cannot be
   return value.is_string() && find_test(value.view());
@@ -119,7 +119,7 @@ constexpr Test kTests[] = {
     {"iterable", is_iterable},
     {"le", compared<Comparison::less_equal>},
     {"lessthan", compared<Comparison::less>},
-    {"lower", is_case<false>},
+    {"lower", has_case<false>},
     {"lt", compared<Comparison::less>},
     {"mapping", plain<is_mapping>},
     {"ne", compared<Comparison::not_equal>},
@@ -132,7 +132,7 @@ constexpr Test kTests[] = {
     {"test", is_test},
     {"true", plain<is_true_itself>},
     {"undefined", plain<is_undefined>},
-    {"upper", is_case<true>},
+    {"upper", has_case<true>},
 };
 
 }  // namespace

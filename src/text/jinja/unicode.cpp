@@ -133,21 +133,21 @@ const Special* find_special(char32_t c) {
   return found != std::end(kSpecial) && found->from == c ? &*found : nullptr;
 }
 
-struct Range {
+struct CodePointRange {
   char32_t first, last;
 };
 
 // Lowercase letters by property that are not so by category (Other_Lowercase).
-constexpr Range kOtherLower[] = {
+constexpr CodePointRange kOtherLower[] = {
     {0xAA, 0xAA},       {0xBA, 0xBA},       {0x2B0, 0x2B8},     {0x2C0, 0x2C1},    {0x2E0, 0x2E4},
     {0x345, 0x345},     {0x37A, 0x37A},     {0x1D2C, 0x1D6A},   {0x1D78, 0x1D78},  {0x1D9B, 0x1DBF},
     {0x2071, 0x2071},   {0x207F, 0x207F},   {0x2090, 0x209C},   {0x2170, 0x217F},  {0x24D0, 0x24E9},
     {0x2C7C, 0x2C7D},   {0xA69C, 0xA69D},   {0xA770, 0xA770},   {0xA7F8, 0xA7F9},  {0xAB5C, 0xAB5F},
     {0x10780, 0x10780}, {0x10783, 0x10785}, {0x10787, 0x107B0}, {0x107B2, 0x107BA}};
-constexpr Range kOtherUpper[] = {
+constexpr CodePointRange kOtherUpper[] = {
     {0x2160, 0x216F}, {0x24B6, 0x24CF}, {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189}};
 // Digits that are not decimal: superscripts, circled digits and the like.
-constexpr Range kOtherDigit[] = {
+constexpr CodePointRange kOtherDigit[] = {
     {0xB2, 0xB3},       {0xB9, 0xB9},       {0x1369, 0x1371},   {0x19DA, 0x19DA},
     {0x2070, 0x2070},   {0x2074, 0x2079},   {0x2080, 0x2089},   {0x2460, 0x2468},
     {0x2474, 0x247C},   {0x2488, 0x2490},   {0x24EA, 0x24EA},   {0x24F5, 0x24FD},
@@ -158,7 +158,7 @@ constexpr char32_t kOtherIgnorable[] = {'\'',   '.',    ':',    0xB7,   0x387,  
                                         0xFE52, 0xFE55, 0xFF07, 0xFF0E, 0xFF1A};
 
 // Assigned by Unicode 15, which utf8proc knows and Python 3.11 does not.
-constexpr Range kNewer[] = {
+constexpr CodePointRange kNewer[] = {
     {0xCF3, 0xCF3},     {0xECE, 0xECE},     {0x10EFD, 0x10EFF}, {0x1123F, 0x11241},
     {0x11B00, 0x11B09}, {0x11F00, 0x11F10}, {0x11F12, 0x11F3A}, {0x11F3E, 0x11F59},
     {0x1342F, 0x1342F}, {0x13439, 0x13455}, {0x1B132, 0x1B132}, {0x1B155, 0x1B155},
@@ -169,9 +169,9 @@ constexpr Range kNewer[] = {
     {0x1FAE8, 0x1FAE8}, {0x1FAF7, 0x1FAF8}, {0x2B739, 0x2B739}, {0x31350, 0x323AF}};
 
 template <size_t N>
-bool in(const Range (&ranges)[N], char32_t c) {
+bool in(const CodePointRange (&ranges)[N], char32_t c) {
   return std::any_of(std::begin(ranges), std::end(ranges),
-                     [&](const Range& r) { return r.first <= c && c <= r.last; });
+                     [&](const CodePointRange& r) { return r.first <= c && c <= r.last; });
 }
 
 // The general category; what Unicode 14 does not know has none.
