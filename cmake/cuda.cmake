@@ -61,7 +61,8 @@ function(nibble_add_cuda target)
   set_target_properties(nibble_cuda_kernels PROPERTIES CUDA_STANDARD 20 UNITY_BUILD OFF)
   # It builds graphs and computes nothing: two minutes of cudnn-frontend's headers less.
   set_source_files_properties(${PROJECT_SOURCE_DIR}/src/ops/cuda/cudnn_attention.cpp PROPERTIES
-                              COMPILE_OPTIONS -O0 SKIP_UNITY_BUILD_INCLUSION ON)
+                              COMPILE_OPTIONS -O0 SKIP_UNITY_BUILD_INCLUSION ON
+                              SKIP_PRECOMPILE_HEADERS ON)
   target_compile_options(nibble_cuda_kernels PRIVATE -O3 --expt-relaxed-constexpr)
   target_sources(${target} PRIVATE $<TARGET_OBJECTS:nibble_cuda_kernels>)
   target_compile_definitions(${target} PUBLIC NIBBLE_CUDA=1)

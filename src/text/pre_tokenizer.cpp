@@ -44,7 +44,8 @@ void PreTokenizer::add_steps(const nlohmann::json& json, const std::string& who,
   const std::string& type = fields.text("type");
   const std::string inside = who + ": " + type;
   if (type == "Sequence") {
-    if (depth == kMaxSequenceDepth) fail(ErrorKind::bad_input, "{}: too many Sequences in Sequences", who);
+    if (depth == kMaxSequenceDepth)
+      fail(ErrorKind::bad_input, "{}: too many Sequences in Sequences", who);
     for (const auto& step : fields.array("pretokenizers")) add_steps(step, inside, depth + 1);
     fields.done();
     return;

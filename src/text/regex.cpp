@@ -14,8 +14,15 @@ using Greed = RegexNode::Greed;
 
 // Steps (instructions, characters of a run, and choices taken back) that a text may take. The
 // patterns of real tokenizers take 5 to 40 a byte.
-constexpr uint64_t kFreeSteps = 1u << 25;
 constexpr uint64_t kStepsPerByte = 256;
+// Besides, n * n steps for n bytes, so that short texts may be hard; a long one is cut into many
+// short ones, so this must not be a large constant for each.
+constexpr uint64_t kFreeSteps = 1u << 22;
+
+uint64_t step_limit(uint64_t bytes) {
+  const uint64_t free = bytes < 2048 ? bytes * bytes : kFreeSteps;
+  return 1024 + kStepsPerByte * bytes + free;
+}
 
 struct OutOfSteps {};
 
@@ -27,7 +34,7 @@ class Matcher {
         program_(program),
         text_(text),
         slots_(program.slots),
-        steps_(kFreeSteps + kStepsPerByte * text.size()) {}
+        steps_(step_limit(text.size())) {}
 
   // The end of the match that begins at `at`; npos if there is none. Throws OutOfSteps.
   size_t match(size_t at) { return run(0, at); }

@@ -18,6 +18,10 @@ constexpr std::string_view kCategoryNames =
 
 uint32_t named(std::string_view name) { return categories_named(name).value(); }
 
+uint32_t word_categories() {
+  return named("L") | named("M") | named("Nd") | named("Nl") | named("Pc");
+}
+
 CharacterSet with_difference(uint32_t categories, std::span<const CodePoints> difference) {
   CharacterSet in = CharacterSet::of_categories(categories);
   CharacterSet out;  // in XOR difference = (in | difference) & ~(in & difference)
@@ -28,6 +32,27 @@ CharacterSet with_difference(uint32_t categories, std::span<const CodePoints> di
   in.add(out);
   in.intersect(std::move(both));
   return in;
+}
+
+struct Run {
+  char32_t first, last;
+  uint32_t category;
+};
+
+std::vector<Run> category_runs() {
+  std::vector<Run> all;
+  char32_t next = 0;
+  const std::string_view runs = unicode_data::kCategoryRuns;
+  for (size_t i = 0; i < runs.size();) {
+    const auto category = static_cast<uint32_t>(runs[i++] - 'a');
+    char32_t length = 0;
+    while (i < runs.size() && runs[i] <= '9')
+      length = length * 10 + static_cast<char32_t>(runs[i++] - '0');
+    if (length == 0) length = 1;
+    all.push_back({next, next + length - 1, category});
+    next += length;
+  }
+  return all;
 }
 
 bool is_in(std::span<const CodePoints> rows, char32_t c) {
@@ -49,24 +74,10 @@ std::optional<uint32_t> categories_named(std::string_view name) {
 }
 
 CharacterSet CharacterSet::of_categories(uint32_t categories) {
+  static const std::vector<Run> all = category_runs();
   CharacterSet set;
-  char32_t next = 0;
-  const std::string_view runs = unicode_data::kCategoryRuns;
-  for (size_t i = 0; i < runs.size();) {
-    const auto category = static_cast<uint32_t>(runs[i++] - 'a');
-    char32_t length = 0;
-    while (i < runs.size() && runs[i] <= '9')
-      length = length * 10 + static_cast<char32_t>(runs[i++] - '0');
-    if (length == 0) length = 1;
-    if ((categories >> category & 1) != 0) {
-      if (!set.ranges_.empty() && set.ranges_.back().last + 1 == next) {
-        set.ranges_.back().last += length;
-      } else {
-        set.ranges_.push_back({next, next + length - 1});
-      }
-    }
-    next += length;
-  }
+  for (const auto& [first, last, category] : all)
+    if ((categories >> category & 1) != 0) set.add(first, last);
   return set;
 }
 
@@ -87,8 +98,8 @@ CharacterSet CharacterSet::white_space() {
 }
 
 CharacterSet CharacterSet::word() {
-  static const uint32_t base = named("L") | named("M") | named("Nd") | named("Nl") | named("Pc");
-  return with_difference(base, unicode_data::kWordDifference);
+  static const CharacterSet set = with_difference(word_categories(), unicode_data::kWordDifference);
+  return set;
 }
 
 CharacterSet CharacterSet::lone_word() {
@@ -98,28 +109,35 @@ CharacterSet CharacterSet::lone_word() {
 }
 
 CharacterSet CharacterSet::rust_word() {
-  static const uint32_t base = named("L") | named("M") | named("Nd") | named("Nl") | named("Pc");
-  return with_difference(base, unicode_data::kRustWordDifference);
+  static const CharacterSet set =
+      with_difference(word_categories(), unicode_data::kRustWordDifference);
+  return set;
 }
 
 CharacterSet CharacterSet::numeric() {
-  return with_difference(named("N"), unicode_data::kNumericDifference);
+  static const CharacterSet set = with_difference(named("N"), unicode_data::kNumericDifference);
+  return set;
 }
 
 CharacterSet CharacterSet::punctuation() {
-  return with_difference(named("P"), unicode_data::kPunctuationDifference);
+  static const CharacterSet set = with_difference(named("P"), unicode_data::kPunctuationDifference);
+  return set;
 }
 
 CharacterSet CharacterSet::marks() {
-  return with_difference(named("M"), unicode_data::kMarkDifference);
+  static const CharacterSet set = with_difference(named("M"), unicode_data::kMarkDifference);
+  return set;
 }
 
 CharacterSet CharacterSet::controls() {
-  return with_difference(named("Cc") | named("Cf") | named("Co"), unicode_data::kControlDifference);
+  static const CharacterSet set =
+      with_difference(named("Cc") | named("Cf") | named("Co"), unicode_data::kControlDifference);
+  return set;
 }
 
 CharacterSet CharacterSet::accents() {
-  return with_difference(named("Mn"), unicode_data::kAccentDifference);
+  static const CharacterSet set = with_difference(named("Mn"), unicode_data::kAccentDifference);
+  return set;
 }
 
 std::optional<CharacterSet> CharacterSet::script(std::string_view name) {
@@ -133,7 +151,11 @@ std::optional<CharacterSet> CharacterSet::script(std::string_view name) {
 }
 
 void CharacterSet::add(char32_t first, char32_t last) {
-  const bool in_order = ranges_.empty() || ranges_.back().last + 1 < first;
+  if (!ranges_.empty() && ranges_.back().last + 1 == first) {
+    ranges_.back().last = last;
+    return;
+  }
+  const bool in_order = ranges_.empty() || ranges_.back().last < first;
   ranges_.push_back({first, last});
   if (!in_order) tidy();
 }
