@@ -15,16 +15,13 @@ namespace nibble {
 
 // Where rendered text came from.
 struct Origin {
-  enum class Source : uint8_t {
-    template_text,
-    message,
-    tools,
-    variable
-  };  // variable: bos_token, kwargs, documents
+  // variable: bos_token and other variables, documents.
+  enum class Source : uint8_t { template_text, message, tools, variable };
   Source source = Source::template_text;
   int32_t message = -1;  // index into messages, or -1
-  int32_t field = -1;    // index into Rendering::fields (the message's top-level key: "content",
-                         // "role", "tool_calls"), or -1
+  // Index into Rendering::fields (the message's top-level key: "content", "role", "tool_calls"), or
+  // -1.
+  int32_t field = -1;
   bool operator==(const Origin&) const = default;
 };
 
@@ -37,23 +34,27 @@ struct Rendering {
   std::string text;
   std::vector<RenderedSpan> spans;  // in order, without gaps, covering text
   std::vector<std::string> fields;
-  std::vector<std::pair<size_t, size_t>> generation;  // bytes inside {% generation %}, in order
+  // Bytes inside {% generation %}, in order; neighbours are joined. The mark travels with the text,
+  // so it is right also where a macro or a set block moves the block's text (transformers, which
+  // counts what was printed before, is not).
+  std::vector<std::pair<size_t, size_t>> generation;
 };
 
+// Beyond them a rendering is an error.
 struct RenderLimits {
-  int64_t max_steps =
-      20'000'000;  // evaluated nodes (choose so that hostile loops end within about a second)
-  size_t max_output =
-      size_t{64} << 20;  // bytes, of the output and of any one string or list in all
-  int max_depth = 200;   // nested calls and expressions
+  // Evaluated nodes; every 16 bytes made or compared count as one. Hostile loops end within about a
+  // second.
+  int64_t max_steps = 20'000'000;
+  size_t max_output = size_t{64} << 20;  // bytes, of the output and of any one string or list
+  int max_depth = 200;                   // nested calls of macros and recursive loops
 };
 
 struct RenderOptions {
   const nlohmann::ordered_json* tools = nullptr;      // null: None, as transformers passes it
   const nlohmann::ordered_json* documents = nullptr;  // null: None
   bool add_generation_prompt = false;
-  const nlohmann::ordered_json* variables =
-      nullptr;      // object: bos_token, eos_token, ..., enable_thinking, ...
+  // An object: bos_token, eos_token, ..., enable_thinking, ...
+  const nlohmann::ordered_json* variables = nullptr;
   int64_t now = 0;  // seconds since 1970, UTC: what strftime_now sees; the caller fixes it per run
   RenderLimits limits;
 };
