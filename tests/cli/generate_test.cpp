@@ -16,15 +16,15 @@ const std::vector<std::string> in_float32 = {"--load_in_4bit", "false", "--bnb_4
 
 TEST(Generate, GreedyTextEqualsThatOfTransformers) {
   const TempDir folder;
-  std::map<std::string, std::filesystem::path> models;
+  std::map<std::string, std::filesystem::path> folders;
   const nlohmann::json goldens = command_goldens();
   for (const auto& expected : goldens.at("generate")) {
     const std::string name = expected.at("model").get<std::string>();
-    if (!models.contains(name)) models[name] = model_with_tokenizer(name, folder.path());
+    if (!folders.contains(name)) folders[name] = model_with_tokenizer(name, folder.path());
     // Float32 forwards differ by less than 1e-4 of the logits, which are below 10 here.
     ASSERT_GT(expected.at("least_gap").get<double>(), 1e-3);
-    EXPECT_EQ(output_of(joined(generate(models[name], {"--max_new_tokens", "24", "--prompt",
-                                                       expected.at("prompt").get<std::string>()}),
+    EXPECT_EQ(output_of(joined(generate(folders[name], {"--max_new_tokens", "24", "--prompt",
+                                                        expected.at("prompt").get<std::string>()}),
                                in_float32)),
               expected.at("text").get<std::string>() + "\n")
         << name << " after " << expected.at("prompt");
