@@ -88,12 +88,14 @@ int main(int argc, char** argv) {
   options.device = "cpu";
   const Device device = resolve_device(options);
   const DType compute = compute_dtype(options);
-  const MemoryPlan plan = plan_training(source, options, shape, calibrate(device, compute));
+  const MemoryPlan plan =
+      plan_training(source, options, shape, calibrate(device, compute),
+                    recompute_every(options.gradient_checkpointing, source.spec.layers));
 
   Buffer buffer = Buffer::host(plan.peak_bytes());
   Arena arena(buffer.data(), plan.peak_bytes());
   CpuOps ops(arena, options.threads);
-  TrainStep step(source, options, ops);
+  TrainStep step(source, options, plan.policy, ops);
   buffer.commit();
 
   const double ceiling =

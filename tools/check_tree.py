@@ -18,7 +18,7 @@ MAY_INCLUDE = {
     "ops": {"core", "quant"},
     "lora": {"core", "files", "quant", "ops"},
     "transformer": {"core", "files", "quant", "ops", "lora"},
-    "memory": {"core", "ops"},
+    "memory": {"core", "ops", "transformer"},
     "export": {"core", "files", "quant", "ops", "lora", "transformer", "memory"},
     "train": {"core", "files", "text", "data", "quant", "ops", "lora", "transformer", "memory"},
 }

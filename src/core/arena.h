@@ -50,6 +50,9 @@ class Arena {
   // Throws no_resources, naming the piece, when the reservation is exhausted.
   Tensor tensor(int64_t rows, int64_t cols, DType dtype, MemoryUse use, const char* name);
 
+  bool contains(const void* data) const {
+    return data >= base_ && static_cast<const std::byte*>(data) < base_ + capacity_;
+  }
   size_t used() const { return used_; }
   size_t capacity() const { return capacity_; }
   const Peak& peak() const { return peak_; }

@@ -1,9 +1,12 @@
 #include "core/buffer.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <fstream>
 #include <limits>
@@ -24,6 +27,14 @@ std::byte* map_pages(size_t bytes, int protection, int extra_flags) {
   return static_cast<std::byte*>(data);
 }
 
+// The whole pages among these bytes.
+void advise(const void* data, size_t bytes, int advice) {
+  constexpr uintptr_t page = 4096;
+  const auto begin = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
+  const auto end = (reinterpret_cast<uintptr_t>(data) + bytes) / page * page;
+  if (begin < end) (void)madvise(reinterpret_cast<void*>(begin), end - begin, advice);
+}
+
 void unmap_pages(std::byte* data, size_t bytes) { munmap(data, bytes); }
 
 size_t read_number(const char* path, size_t otherwise) {
@@ -40,6 +51,24 @@ Buffer Buffer::host(size_t bytes) {
 
 Buffer Buffer::addresses_only(size_t bytes) {
   return {map_pages(bytes, PROT_NONE, MAP_NORESERVE), std::max<size_t>(bytes, 1), unmap_pages};
+}
+
+Buffer Buffer::file(const std::string& folder, size_t bytes) {
+  const auto refuse = [&](const char* what) {
+    fail(ErrorKind::io, "{}: cannot {} a file of {} bytes: {}; give offload_folder a disk with room",
+         folder, what, bytes, std::strerror(errno));
+  };
+  const int file = open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (file < 0) refuse("make");
+  const size_t size = std::max<size_t>(bytes, 1);
+  errno = posix_fallocate(file, 0, static_cast<off_t>(size));
+  void* data = errno != 0 ? MAP_FAILED
+                          : mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  const int error = errno;
+  close(file);
+  errno = error;
+  if (data == MAP_FAILED) refuse("map");
+  return {static_cast<std::byte*>(data), size, unmap_pages};
 }
 
 Buffer::~Buffer() {
@@ -72,6 +101,9 @@ void Buffer::commit() {
     *byte = *byte;
   }
 }
+
+void expect_pages(const void* data, size_t bytes) { advise(data, bytes, MADV_WILLNEED); }
+void forget_pages(const void* data, size_t bytes) { advise(data, bytes, MADV_DONTNEED); }
 
 size_t available_host_memory() {
   size_t available = std::numeric_limits<size_t>::max();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 namespace nibble {
 
@@ -13,6 +14,9 @@ class Buffer {
   static Buffer host(size_t bytes);
   // Addresses without memory: the plan backend lays tensors out in them; touching one faults.
   static Buffer addresses_only(size_t bytes);
+  // Pages of a new file in `folder`, which has no name and ends with the buffer: they leave physical
+  // memory when they are forgotten, or when it is short. Throws io when the disk cannot hold them.
+  static Buffer file(const std::string& folder, size_t bytes);
   // Memory of another kind, as a device's, with the function that frees it.
   using Release = void (*)(std::byte* data, size_t bytes);
   static Buffer adopt(std::byte* data, size_t bytes, Release release) {
@@ -36,6 +40,10 @@ class Buffer {
   size_t size_ = 0;
   Release release_ = nullptr;
 };
+
+// Of pages of a Buffer::file(): soon needed, and not needed for now. Hints; nothing is lost.
+void expect_pages(const void* data, size_t bytes);
+void forget_pages(const void* data, size_t bytes);
 
 // Bytes of host memory that can be taken without swapping (MemAvailable; the cgroup's limit if
 // lower).

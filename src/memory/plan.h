@@ -7,11 +7,14 @@
 #include "core/arena.h"
 #include "ops/device.h"
 #include "ops/plan/plan_ops.h"
+#include "transformer/policy.h"
 
 namespace nibble {
 
 struct MemoryPlan {
   Arena::Peak peak;         // of the whole run: loading, the largest step, evaluation
+  Arena::Peak far_peak;     // the same of far memory
+  MemoryPolicy policy;
   PlanCosts step;           // of one optimizer step with the largest micro-batches
   double useful_flops = 0;  // of that step without recomputation
   int64_t step_tokens = 0;

@@ -168,6 +168,39 @@ void Ops::download(std::span<std::byte> y, Tensor x) {
   do_download(y, x);
 }
 
+Arena& Ops::far() const {
+  Check{"far"}.require(far_ != nullptr, "there is no far memory");
+  return *far_;
+}
+
+bool Ops::is_far(Tensor x) const { return far_ && far_->contains(x.data); }
+
+Ops::Ticket Ops::fetch(Tensor y, Tensor x) {
+  const Check check{"fetch"};
+  const Span timed = span("fetch");
+  check.shape("y", y, x.rows, x.cols);
+  check.dtype("y", y, x.dtype);
+  check.dense("y", y);
+  check.dense("x", x);
+  check.require(is_far(x) && !is_far(y), "x is not far, or y is");
+  return do_fetch(y, x);
+}
+
+Ops::Ticket Ops::store(Tensor y, Tensor x) {
+  const Check check{"store"};
+  const Span timed = span("store");
+  check.shape("y", y, x.rows, x.cols);
+  check.dtype("y", y, x.dtype);
+  check.dense("y", y);
+  check.dense("x", x);
+  check.require(is_far(y) && !is_far(x), "y is not far, or x is");
+  return do_store(y, x);
+}
+
+void Ops::wait(Ticket ticket) {
+  if (ticket.number > 0) do_wait(ticket);
+}
+
 void Ops::quantize_blocks(Tensor codes, Tensor absmax, Tensor x, const QuantSpec& spec,
                           Tensor code_map) {
   const Check check{"quantize_blocks"};
@@ -353,6 +386,16 @@ int64_t LinearGroup::rank() const {
   return sum;
 }
 
+LinearGroup Ops::prepare(const LinearGroup& group, int64_t rows, DType compute) {
+  const Check check{"prepare"};
+  const Span timed = span("prepare");
+  check.require(!group.linears.empty(), "there are no layers");
+  check.require(!group.prepared, "the group is prepared already");
+  LinearGroup prepared = group;
+  prepared.prepared = do_prepare(group, rows, compute);
+  return prepared;
+}
+
 void Ops::lora_linear_forward(Tensor y, Tensor residual, Tensor x, const LinearGroup& group) {
   const Check check{"lora_linear_forward"};
   const Span timed = span("lora_linear_forward");
@@ -393,7 +436,7 @@ void Ops::lora_linear_backward(Tensor dx, Tensor dy, Tensor x, const LinearGroup
 }
 
 void Ops::linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
-                               int64_t trained, float gradient) {
+                               int64_t trained, float gradient, LogitsIn held) {
   const Check check{"linear_cross_entropy"};
   const Span timed = span("linear_cross_entropy");
   check.compute("x", x);
@@ -406,7 +449,8 @@ void Ops::linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Te
     check.matrix("dx", dx, x.rows, x.cols, x.dtype);
     check.same_or_apart("dx", dx, "x", x);
   }
-  do_linear_cross_entropy(loss, dx, x, head, labels, trained, gradient);
+  check.require(held == LogitsIn::tiles || !is_far(head), "a far head, and its logits not in tiles");
+  do_linear_cross_entropy(loss, dx, x, head, labels, trained, gradient, held);
 }
 
 void Ops::logits(Tensor logits, Tensor x, Tensor head) {

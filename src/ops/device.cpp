@@ -26,8 +26,12 @@ Buffer reserve_on_gpu(int index, size_t bytes) {
   cuda::open_device(index);
   return cuda::device_memory(bytes);
 }
-std::unique_ptr<Ops> gpu_ops(Arena& arena, int index) {
-  return std::make_unique<CudaOps>(arena, index);
+Buffer reserve_pinned(int index, size_t bytes) {
+  cuda::open_device(index);
+  return cuda::pinned_memory(bytes);
+}
+std::unique_ptr<Ops> gpu_ops(Arena& arena, int index, Arena* far) {
+  return std::make_unique<CudaOps>(arena, index, far);
 }
 std::map<std::string, double> profile_gpu(Ops& ops, const std::function<void()>& work) {
   cuda::EventProbe probe(dynamic_cast<CudaOps&>(ops).stream());
@@ -42,7 +46,8 @@ int count_gpus() { return 0; }
 [[noreturn]] void no_gpu() { fail(ErrorKind::internal, "a GPU in a program without CUDA"); }
 GpuInfo open_gpu(int) { no_gpu(); }
 Buffer reserve_on_gpu(int, size_t) { no_gpu(); }
-std::unique_ptr<Ops> gpu_ops(Arena&, int) { no_gpu(); }
+Buffer reserve_pinned(int, size_t) { no_gpu(); }
+std::unique_ptr<Ops> gpu_ops(Arena&, int, Arena*) { no_gpu(); }
 std::map<std::string, double> profile_gpu(Ops&, const std::function<void()>&) { no_gpu(); }
 #endif
 
@@ -109,9 +114,14 @@ Buffer reserve(const Device& device, size_t bytes) {
   return Buffer::host(bytes);
 }
 
-std::unique_ptr<Ops> make_ops(const Device& device, Arena& arena) {
-  if (device.is_cuda()) return gpu_ops(arena, device.index);
-  return std::make_unique<CpuOps>(arena, device.threads);
+Buffer reserve_far(const Device& device, size_t bytes, const std::string& folder) {
+  if (device.is_cuda()) return reserve_pinned(device.index, bytes);
+  return Buffer::file(folder, bytes);
+}
+
+std::unique_ptr<Ops> make_ops(const Device& device, Arena& arena, Arena* far) {
+  if (device.is_cuda()) return gpu_ops(arena, device.index, far);
+  return std::make_unique<CpuOps>(arena, device.threads, far);
 }
 
 size_t used_memory(const Device& device) {

@@ -44,8 +44,12 @@ size_t available_memory(const Device& device);
 // One reservation of the device's memory. Throws no_resources.
 Buffer reserve(const Device& device, size_t bytes);
 
-// The device's backend, over an arena in memory of reserve().
-std::unique_ptr<Ops> make_ops(const Device& device, Arena& arena);
+// Memory outside of the device's own: pinned on the host beside a GPU; beside the CPU, pages of a
+// nameless file in `folder`. Throws no_resources, io.
+Buffer reserve_far(const Device& device, size_t bytes, const std::string& folder);
+
+// The device's backend, over an arena in memory of reserve(), and one of reserve_far() or null.
+std::unique_ptr<Ops> make_ops(const Device& device, Arena& arena, Arena* far = nullptr);
 
 // Bytes of a GPU that are in use by anybody, this process's context included; 0 for the CPU.
 size_t used_memory(const Device& device);

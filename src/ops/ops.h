@@ -70,6 +70,9 @@ struct LoraLinear {
 // place behind the columns of x, and the gradient of t behind those of dy.
 struct LinearGroup {
   std::span<const LoraLinear> linears;
+  Tensor prepared = {};   // what Ops::prepare made of the weights, or empty
+  int64_t first_row = 0;  // of x in the batch that it is a part of: which dropout mask it has
+
   int64_t in_features() const { return linears.front().weight.in_features; }
   int64_t out_features() const;
   int64_t rank() const;  // of all adapters together
@@ -86,6 +89,12 @@ struct AdamWOptions {
   double weight_decay = 0;
   int64_t step = 1;          // 1 at the first update
   float gradient_scale = 1;  // from clipping
+};
+
+// How the logits of linear_cross_entropy are held. Never changes a bit of the result.
+enum class LogitsIn : uint8_t {
+  rows,   // a chunk of rows with all their logits: two products of the head with each row
+  tiles,  // one tile of the vocabulary at a time: three products, in far less memory
 };
 
 // 8-bit moments in blocks of 256 (Dettmers et al. 2022; docs/numerics.md).
@@ -105,12 +114,18 @@ class Probe {
 
 class Ops {
  public:
-  explicit Ops(Arena& arena) : arena_(arena) {}
+  // far: memory outside of the device's own, on the host beside a GPU and in a file beside the CPU;
+  // null where none is used.
+  explicit Ops(Arena& arena, Arena* far = nullptr) : arena_(arena), far_(far) {}
   virtual ~Ops() = default;
   Ops(const Ops&) = delete;
   Ops& operator=(const Ops&) = delete;
 
   Arena& arena() const { return arena_; }
+  Arena& far() const;  // throws internal where there is none
+  // Whether x lies in far memory. Operations read and write it in place, at the speed of the way to
+  // it; what is used often is fetched.
+  bool is_far(Tensor x) const;
   virtual std::string_view name() const = 0;
   // False for the plan backend: tensors have shapes and no contents.
   virtual bool has_data() const = 0;
@@ -123,6 +138,24 @@ class Ops {
   void convert(Tensor y, Tensor x);                     // y = round(x), among f32, bf16, f16; dense
   void upload(Tensor y, std::span<const std::byte> x);  // y = bytes from the host; dense
   void download(std::span<std::byte> y, Tensor x);      // waits for the device; dense
+
+  // ---- copies beside the computation, each direction in a queue of its own
+  // Names a copy; the default one has ended.
+  struct Ticket {
+    int64_t number = 0;  // of its queue, from 1
+    bool outward = false;
+  };
+  // y = x: a near copy of far memory. Begins when what was queued before has been computed.
+  Ticket fetch(Tensor y, Tensor x);
+  // y = x: a far copy of near memory. Begins likewise.
+  Ticket store(Tensor y, Tensor x);
+  // What is queued from now on begins when the copy has ended: before y is read, before x is
+  // written again, and before what was stored is fetched.
+  void wait(Ticket ticket);
+  // x, if it is far, is not used for a while: a hint.
+  void idle(Tensor x) {
+    if (x && is_far(x)) do_idle(x);
+  }
 
   // ---- quantization (quant/nf4.h and quant/double_quant.h are the definition)
   // Codes and scales of consecutive whole blocks (the tensor's last block may be short).
@@ -170,6 +203,15 @@ class Ops {
   // dgate, dup = gradients; dgate may be gate, and dup may be up.
   void gated_silu_backward(Tensor dgate, Tensor dup, Tensor dy, Tensor gate, Tensor up);
 
+  // Rows of a batch that are computed at a time by the layers that know no other row. The backend's
+  // choice, the same whatever the memory, since it decides the last bits of products.
+  virtual int64_t row_tile() const = 0;
+
+  // The group with its weights made ready for several calls of the following two, of at most `rows`
+  // rows each in the compute dtype: dequantized once, in memory of the arena that the caller's scope
+  // returns. The calls give the same bits as without.
+  LinearGroup prepare(const LinearGroup& group, int64_t rows, DType compute);
+
   // The linear layers of QLoRA. For each: y = residual + x W^T + bias + scaling * t B^T with
   // t = dropout(x) A^T. The outputs lie side by side.
   // y, residual: C [T, all out] (residual may be empty, or y itself); x: C [T, in + tail], of which
@@ -181,13 +223,14 @@ class Ops {
   // dy: C [T, all out + tail], of which the tail is scratch; x as forward left it.
   void lora_linear_backward(Tensor dx, Tensor dy, Tensor x, const LinearGroup& group);
 
-  // Head and loss in row chunks; the full logits never exist.
+  // Head and loss, in chunks of rows and tiles of the vocabulary; the full logits never exist. A far
+  // head is fetched tile by tile, which takes LogitsIn::tiles.
   // loss: f32 [1, 1] += sum over rows with label >= 0 of -log softmax(x W^T)[label].
   // dx: C [T, D] = gradient * d loss / dx, zero where the label is -100; may be x, or empty.
   // x: C [T, D] dense; head: C [V, D] dense; labels: i32 [1, T] on the device; `trained` is the
   // number of labels >= 0, known to the host.
   void linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
-                            int64_t trained, float gradient);
+                            int64_t trained, float gradient, LogitsIn held = LogitsIn::rows);
   // logits: f32 [T, V] = x head^T. For generation and comparison only.
   void logits(Tensor logits, Tensor x, Tensor head);
 
@@ -222,6 +265,10 @@ class Ops {
   virtual void do_convert(Tensor y, Tensor x) = 0;
   virtual void do_upload(Tensor y, std::span<const std::byte> x) = 0;
   virtual void do_download(std::span<std::byte> y, Tensor x) = 0;
+  virtual Ticket do_fetch(Tensor y, Tensor x) = 0;
+  virtual Ticket do_store(Tensor y, Tensor x) = 0;
+  virtual void do_wait(Ticket ticket) = 0;
+  virtual void do_idle(Tensor x) = 0;
   virtual void do_quantize_blocks(Tensor codes, Tensor absmax, Tensor x, const QuantSpec& spec,
                                   Tensor code_map) = 0;
   virtual void do_double_quantize(const QuantizedMatrix& q, Tensor absmax) = 0;
@@ -242,12 +289,13 @@ class Ops {
   virtual void do_gated_silu_forward(Tensor y, Tensor gate, Tensor up) = 0;
   virtual void do_gated_silu_backward(Tensor dgate, Tensor dup, Tensor dy, Tensor gate,
                                       Tensor up) = 0;
+  virtual Tensor do_prepare(const LinearGroup& group, int64_t rows, DType compute) = 0;
   virtual void do_lora_linear_forward(Tensor y, Tensor residual, Tensor x,
                                       const LinearGroup& group) = 0;
   virtual void do_lora_linear_backward(Tensor dx, Tensor dy, Tensor x,
                                        const LinearGroup& group) = 0;
   virtual void do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
-                                       int64_t trained, float gradient) = 0;
+                                       int64_t trained, float gradient, LogitsIn held) = 0;
   virtual void do_logits(Tensor logits, Tensor x, Tensor head) = 0;
   virtual void do_sum_of_squares(Tensor y, Tensor x) = 0;
   virtual void do_adamw(Tensor p, Tensor g, Tensor m, Tensor v, const AdamWOptions& options) = 0;
@@ -255,6 +303,7 @@ class Ops {
                              const AdamWOptions& options) = 0;
 
   Arena& arena_;
+  Arena* far_;
   Probe* probe_ = nullptr;
 };
 

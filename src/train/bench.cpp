@@ -43,7 +43,9 @@ BenchResult run_bench(const std::string& architecture, const TrainOptions& given
     token = static_cast<int32_t>(random.below(static_cast<uint32_t>(source.spec.vocab_size)));
   const DeviceProfile profile_of_device = calibrate(device, compute_dtype(options));
   result.product_ceiling = profile_of_device.product_ceiling;
-  result.plan = plan_training(source, options, shape, profile_of_device);
+  result.plan = plan_training(
+      source, options, shape, profile_of_device,
+      recompute_every(options.gradient_checkpointing, source.spec.layers));
   check_fits(result.plan, device);
 
   result.context_bytes = used_memory(device);
@@ -51,7 +53,7 @@ BenchResult run_bench(const std::string& architecture, const TrainOptions& given
   Arena arena(reservation.data(), result.plan.peak_bytes());
   const auto ops = make_ops(device, arena);
   auto start = std::chrono::steady_clock::now();
-  TrainStep step(source, options, *ops);
+  TrainStep step(source, options, result.plan.policy, *ops);
   result.load_seconds = seconds_since(start);
   if (!device.is_cuda()) reservation.commit();
 

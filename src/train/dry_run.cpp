@@ -58,14 +58,17 @@ void keep_largest(std::vector<BatchSize>& sizes, int64_t BatchSize::*measure,
 // Runs `work` on a dry TrainStep and returns what it cost.
 template <typename Work>
 PlanCosts dry_run(const ModelSource& source, const TrainOptions& options,
-                  const DeviceProfile& profile, Arena::Peak* peak, const Work& work) {
-  const Buffer addresses = Buffer::addresses_only(plan_capacity);
-  Arena arena(addresses.data(), addresses.size());
-  PlanOps ops(arena, profile);
-  TrainStep step(source, options, ops);
+                  const MemoryPolicy& policy, const DeviceProfile& profile, Arena::Peak* peak,
+                  Arena::Peak* far_peak, const Work& work) {
+  const Buffer addresses = Buffer::addresses_only(2 * plan_capacity);
+  Arena arena(addresses.data(), plan_capacity);
+  Arena far(addresses.data() + plan_capacity, plan_capacity);
+  PlanOps ops(arena, profile, &far);
+  TrainStep step(source, options, policy, ops);
   ops.reset_costs();
   work(step);
   if (peak) *peak = arena.peak();
+  if (far_peak) *far_peak = far.peak();
   return ops.costs();
 }
 
@@ -103,10 +106,12 @@ RunShape longest_shape(const TrainOptions& options, std::vector<int32_t>& zeros)
 }
 
 MemoryPlan plan_training(const ModelSource& source, const TrainOptions& options,
-                         const RunShape& shape, const DeviceProfile& profile) {
+                         const RunShape& shape, const DeviceProfile& profile,
+                         const MemoryPolicy& policy) {
   MemoryPlan plan;
+  plan.policy = policy;
   plan.largest_micro_batch = tokens_of(shape.train.front());
-  dry_run(source, options, profile, &plan.peak, [&](TrainStep& step) {
+  dry_run(source, options, policy, profile, &plan.peak, &plan.far_peak, [&](TrainStep& step) {
     step.train(shape.train, 1, 0);
     TrainStep::EvalResult ignored;
     for (const MicroBatch& batch : shape.eval) step.evaluate(batch, ignored);
@@ -117,10 +122,10 @@ MemoryPlan plan_training(const ModelSource& source, const TrainOptions& options,
   const auto one_step = [&](TrainStep& step) {
     plan.step_tokens = step.train(full_step, 1, 0).tokens;
   };
-  plan.step = dry_run(source, options, profile, nullptr, one_step);
-  TrainOptions keep_all = options;
-  keep_all.gradient_checkpointing = 0;
-  const PlanCosts useful = dry_run(source, keep_all, profile, nullptr, one_step);
+  plan.step = dry_run(source, options, policy, profile, nullptr, nullptr, one_step);
+  const MemoryPolicy keep_all = recompute_every(0, source.spec.layers);
+  const PlanCosts useful =
+      dry_run(source, options, keep_all, profile, nullptr, nullptr, one_step);
   plan.useful_flops = useful.product_flops + useful.attention_flops;
   return plan;
 }

@@ -26,6 +26,7 @@ std::vector<MicroBatch> largest_batches(std::vector<MicroBatch> batches);
 RunShape longest_shape(const TrainOptions& options, std::vector<int32_t>& zeros);
 
 MemoryPlan plan_training(const ModelSource& source, const TrainOptions& options,
-                         const RunShape& shape, const DeviceProfile& profile);
+                         const RunShape& shape, const DeviceProfile& profile,
+                         const MemoryPolicy& policy);
 
 }  // namespace nibble

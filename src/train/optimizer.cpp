@@ -7,9 +7,9 @@ namespace nibble {
 
 Optimizer::Optimizer(const OptimizerOptions& options, const LoraParameters& parameters, Ops& ops)
     : options_(options), parameters_(parameters), ops_(ops) {
-  Arena& arena = ops.arena();
   const auto use = MemoryUse::optimizer;
-  norm_ = arena.tensor(1, 1, DType::f32, use, "gradient norm");
+  norm_ = ops.arena().tensor(1, 1, DType::f32, use, "gradient norm");
+  Arena& arena = options.moments == Place::far ? ops.far() : ops.arena();
   if (options.type == OptimizerType::adamw) {
     m_ = arena.tensor(1, parameters.count(), DType::f32, use, "first moments");
     v_ = arena.tensor(1, parameters.count(), DType::f32, use, "second moments");
@@ -77,6 +77,8 @@ void Optimizer::update(double learning_rate, int64_t step, float gradient_norm, 
   const Tensor p = parameters_.values(), g = parameters_.gradients();
   if (m_) {
     ops_.adamw(p, g, m_, v_, options);
+    ops_.idle(m_);
+    ops_.idle(v_);
     return;
   }
   for (const Moments& moments : moments_) {

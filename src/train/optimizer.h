@@ -8,6 +8,7 @@
 
 #include "lora/parameters.h"
 #include "ops/ops.h"
+#include "transformer/policy.h"
 
 namespace nibble {
 
@@ -20,11 +21,12 @@ struct OptimizerOptions {
   double epsilon = 1e-8;
   double weight_decay = 0;
   double max_grad_norm = 1;  // 0: no clipping
+  Place moments = Place::near;
 };
 
 class Optimizer {
  public:
-  // Takes the moments, and one number for the norm, from the arena.
+  // Takes the moments from the arena or from far memory, and one number for the norm.
   Optimizer(const OptimizerOptions& options, const LoraParameters& parameters, Ops& ops);
 
   void reset();  // all moments to zero, as before the first step

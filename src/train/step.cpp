@@ -6,15 +6,29 @@
 
 namespace nibble {
 
-TrainStep::TrainStep(const ModelSource& source, const TrainOptions& options, Ops& ops,
-                     const LoadProgress& progress)
+namespace {
+
+WeightOptions placed(WeightOptions options, const MemoryPolicy& policy) {
+  options.policy = policy;
+  return options;
+}
+
+OptimizerOptions placed(OptimizerOptions options, const MemoryPolicy& policy) {
+  options.moments = policy.moments;
+  return options;
+}
+
+}  // namespace
+
+TrainStep::TrainStep(const ModelSource& source, const TrainOptions& options,
+                     const MemoryPolicy& policy, Ops& ops, const LoadProgress& progress)
     : spec_(source.spec),
+      policy_(policy),
       ops_(ops),
-      weights_(load_weights(source, weight_options(options), ops, progress)),
+      weights_(load_weights(source, placed(weight_options(options), policy), ops, progress)),
       parameters_(options.lora, lora_modules(source.spec), options.seed, true, ops.arena()),
-      optimizer_(optimizer_options(options), parameters_, ops),
+      optimizer_(placed(optimizer_options(options), policy), parameters_, ops),
       loss_(ops.arena().tensor(1, 1, DType::f32, MemoryUse::working_set, "loss")),
-      policy_(recompute_every(options.gradient_checkpointing, source.spec.layers)),
       model_(spec_, weights_, &parameters_, weight_options(options).compute, ops) {
   if (model_.compute() == DType::f16) loss_scale_ = LossScale::for_float16();
   parameters_.initialize(ops);
@@ -69,7 +83,7 @@ void TrainStep::evaluate(const MicroBatch& documents, EvalResult& result) {
   const Arena::Scope scope(ops_.arena());
   ops_.zero(loss_);
   const Batch batch(documents, spec_, weights_.inverse_frequencies, ops_);
-  model_.evaluate(batch, loss_);
+  model_.evaluate(batch, loss_, policy_.logits);
   result.loss_sum += static_cast<double>(read_loss());
   result.trained_tokens += batch.trained;
 }

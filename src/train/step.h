@@ -26,9 +26,10 @@ struct StepResult {
 
 class TrainStep {
  public:
-  // Lays out (and, with data, loads) weights, adapter, gradients and moments in the arena of `ops`.
-  TrainStep(const ModelSource& source, const TrainOptions& options, Ops& ops,
-            const LoadProgress& progress = {});
+  // Lays out (and, with data, loads) weights, adapter, gradients and moments in the memory of `ops`,
+  // far what the policy wants far.
+  TrainStep(const ModelSource& source, const TrainOptions& options, const MemoryPolicy& policy,
+            Ops& ops, const LoadProgress& progress = {});
   TrainStep(const TrainStep&) = delete;
   TrainStep& operator=(const TrainStep&) = delete;
 
@@ -46,7 +47,7 @@ class TrainStep {
 
   LoraParameters& parameters() { return parameters_; }
   Optimizer& optimizer() { return optimizer_; }
-  const ModelWeights& weights() const { return weights_; }
+  ModelWeights& weights() { return weights_; }
   const Model& model() const { return model_; }
   LossScale& loss_scale() { return loss_scale_; }
   Ops& ops() { return ops_; }
@@ -55,13 +56,14 @@ class TrainStep {
   float read_loss();
 
   const ModelSpec& spec_;
+  const MemoryPolicy policy_;
   Ops& ops_;
   ModelWeights weights_;
   LoraParameters parameters_;
   Optimizer optimizer_;
   Tensor loss_;  // f32 [1, 1]
   LossScale loss_scale_;
-  CheckpointPolicy policy_;
+
   Model model_;
 };
 

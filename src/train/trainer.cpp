@@ -118,7 +118,8 @@ MemoryPlan Trainer::plan() {
   }
   shape.train = largest_batches(std::move(batches));
   shape.eval = largest_batches(eval_batches_);
-  return plan_training(source_, options_, shape, profile_of(device_, options_));
+  return plan_training(source_, options_, shape, profile_of(device_, options_),
+                       recompute_every(options_.gradient_checkpointing, source_.spec.layers));
 }
 
 double Trainer::evaluate(TrainStep& step, int64_t at) {
@@ -301,7 +302,7 @@ TrainResult Trainer::run() {
   const auto ops = make_ops(device_, arena);
   if (device_.is_cuda())
     note(fmt::format("device: {}, {}", device_.name(), gpu_info(device_.index).name));
-  TrainStep step(source_, options_, *ops, events_.loading);
+  TrainStep step(source_, options_, planned.policy, *ops, events_.loading);
   note(fmt::format("loaded {}: {} linear layers in 4 bits", options_.model_name_or_path,
                    step.weights().quantized_linears));
   const LoraParameters& parameters = step.parameters();
@@ -352,7 +353,8 @@ MemoryPlan plan_run(const TrainOptions& options) {
   const Device device = resolve_device(resolved);
   std::vector<int32_t> zeros;
   return plan_training(source, resolved, longest_shape(resolved, zeros),
-                       profile_of(device, resolved));
+                       profile_of(device, resolved),
+                       recompute_every(resolved.gradient_checkpointing, source.spec.layers));
 }
 
 TrainResult run_training(const TrainOptions& options, const TrainEvents& events) {

@@ -30,46 +30,279 @@ AttentionShape attention_shape(const ModelSpec& spec, int64_t layer) {
           spec.windows[static_cast<size_t>(layer)]};
 }
 
-// The linears of one layer with their adapters.
+// A group of one layer's linears with their adapters, its weights prepared for all tiles. Takes them
+// in the caller's Arena::Scope.
 class Linears {
  public:
-  Linears(const BlockContext& context, const BlockWeights& weights, int64_t layer)
-      : context_(context),
-        weights_(weights),
-        layer_(layer),
-        first_(static_cast<size_t>(layer) * context.spec.linears.size()) {}
+  Linears(const BlockContext& context, const BlockWeights& weights, int64_t layer, Group group,
+          int64_t rows, DType compute)
+      : ops_(context.ops), tail_(tail_of(context.spec, context.lora, layer, group)) {
+    const auto count = static_cast<size_t>(group.count);
+    for (size_t j = 0; j < count; ++j) {
+      const size_t i = static_cast<size_t>(group.first) + j;
+      members_[j].weight = weights.linears[i];
+      if (!context.lora) continue;
+      const size_t module = static_cast<size_t>(layer) * context.spec.linears.size() + i;
+      members_[j].lora = context.lora->adapter(module, context.training, context.dropout_step);
+      if (context.training) members_[j].gradient = context.lora->gradient(module);
+    }
+    group_ = ops_.prepare({{members_.data(), count}}, rows, compute);
+  }
+  Linears(const Linears&) = delete;
+  Linears& operator=(const Linears&) = delete;
 
-  void forward(Group group, Tensor y, Tensor residual, Tensor x) const {
-    const Members members = load(group);
-    context_.ops.lora_linear_forward(y, residual, x, {{members.data(), size(group)}});
+  int64_t tail() const { return tail_; }
+  // Of the rows of a batch from first_row on. y may be empty: only t is computed, if there is any.
+  void forward(Tensor y, Tensor residual, Tensor x, int64_t first_row) const {
+    if (y || tail_ > 0) ops_.lora_linear_forward(y, residual, x, at(first_row));
   }
-  void backward(Group group, Tensor dx, Tensor dy, Tensor x) const {
-    const Members members = load(group);
-    context_.ops.lora_linear_backward(dx, dy, x, {{members.data(), size(group)}});
+  void backward(Tensor dx, Tensor dy, Tensor x, int64_t first_row) const {
+    ops_.lora_linear_backward(dx, dy, x, at(first_row));
   }
-  int64_t tail(Group group) const { return tail_of(context_.spec, context_.lora, layer_, group); }
 
  private:
-  using Members = std::array<LoraLinear, 3>;
-  static size_t size(Group group) { return static_cast<size_t>(group.count); }
-
-  Members load(Group group) const {
-    Members members;
-    for (size_t j = 0; j < size(group); ++j) {
-      const size_t i = static_cast<size_t>(group.first) + j;
-      members[j].weight = weights_.linears[i];
-      if (!context_.lora) continue;
-      members[j].lora =
-          context_.lora->adapter(first_ + i, context_.training, context_.dropout_step);
-      if (context_.training) members[j].gradient = context_.lora->gradient(first_ + i);
-    }
-    return members;
+  LinearGroup at(int64_t first_row) const {
+    LinearGroup group = group_;
+    group.first_row = first_row;
+    return group;
   }
-  const BlockContext& context_;
-  const BlockWeights& weights_;
-  int64_t layer_;
-  size_t first_;
+  Ops& ops_;
+  int64_t tail_;
+  std::array<LoraLinear, 3> members_;
+  LinearGroup group_;
 };
+
+struct Tile {
+  int64_t first, rows;
+  Tensor of(Tensor whole) const { return whole.row_range(first, rows); }
+  // Of the whole where it is kept, else the beginning of memory for one tile.
+  Tensor of(Tensor whole, Tensor scratch) const {
+    return whole ? of(whole) : scratch.row_range(0, rows);
+  }
+};
+
+// Tiles as equal as possible, of multiples of 128 rows.
+class Tiles {
+ public:
+  Tiles(int64_t rows, int64_t most) : rows_(rows) {
+    const int64_t tiles = std::max<int64_t>(1, (rows + most - 1) / most);
+    const int64_t equal = (rows + tiles - 1) / tiles;
+    tile_ = tiles == 1 ? rows : std::min((equal + 127) / 128 * 128, rows);
+  }
+  int64_t rows() const { return tile_; }  // of all but the last
+  template <typename Visit>
+  void each(const Visit& visit) const {
+    for (int64_t first = 0; first < rows_; first += tile_)
+      visit(Tile{first, std::min(tile_, rows_ - first)});
+  }
+
+ private:
+  int64_t rows_, tile_;
+};
+
+// A block at work on one batch. `a` has, besides what is kept, q, k, v, attention and lse of the
+// whole batch, in the caller's Arena::Scope.
+class Block {
+ public:
+  Block(const BlockContext& context, const BlockWeights& weights, int64_t layer, Tensor x,
+        const BlockActivations& kept)
+      : context_(context),
+        spec_(context.spec),
+        ops_(context.ops),
+        arena_(context.ops.arena()),
+        weights_(weights),
+        layer_(layer),
+        x_(x),
+        tiles_(x.rows, context.ops.row_tile()),
+        a_(BlockActivations::take(spec_, context.lora, layer, x.rows, x.dtype, Keep::qkv,
+                                  MemoryUse::working_set, arena_, kept)) {}
+
+  void forward(Tensor y, KeyValueCache* cache);
+  void backward(Tensor dx, bool input_gradient, const BlockActivations& kept);
+
+ private:
+  Linears linears(Group group) const {
+    return {context_, weights_, layer_, group, tiles_.rows(), x_.dtype};
+  }
+  Tensor make(int64_t rows, int64_t cols, const char* name, DType dtype) const {
+    return arena_.tensor(rows, cols, dtype, MemoryUse::working_set, name);
+  }
+  Tensor make(int64_t rows, int64_t cols, const char* name) const {
+    return make(rows, cols, name, x_.dtype);
+  }
+  // Memory for a tile of what is not kept.
+  Tensor for_tile(Tensor kept, int64_t cols, const char* name, DType dtype) const {
+    return kept ? Tensor{} : make(tiles_.rows(), cols, name, dtype);
+  }
+  Tensor for_tile(Tensor kept, int64_t cols, const char* name) const {
+    return for_tile(kept, cols, name, x_.dtype);
+  }
+  Tensor q() const { return a_.q ? a_.q : a_.qkv.columns(0, spec_.q_size()); }
+  Tensor k() const { return a_.k ? a_.k : a_.qkv.columns(spec_.q_size(), spec_.kv_size()); }
+  Tensor v() const {
+    return a_.qkv.columns(spec_.q_size() + spec_.kv_size(), spec_.kv_size());
+  }
+  Tensor attention() const { return a_.attention.columns(0, spec_.q_size()); }
+
+  void project_qkv();
+  void attend(KeyValueCache* cache);
+  void mlp_backward(Tensor dx, Tensor dattention, const BlockActivations& kept);
+  void qkv_backward(Tensor dx, bool input_gradient, Tensor dqkv);
+
+  const BlockContext& context_;
+  const ModelSpec& spec_;
+  Ops& ops_;
+  Arena& arena_;
+  const BlockWeights& weights_;
+  const int64_t layer_;
+  const Tensor x_;
+  const Tiles tiles_;
+  const BlockActivations a_;
+};
+
+void Block::project_qkv() {
+  const Arena::Scope scope(arena_);
+  const Linears qkv = linears(qkv_group(spec_));
+  const int64_t hidden = spec_.hidden_size, nq = spec_.q_size(), nkv = spec_.kv_size();
+  const Tensor h1 = for_tile(a_.h1, hidden + qkv.tail(), "h1");
+  const Tensor rstd1 = for_tile(a_.rstd1, 1, "rstd1", DType::f32);
+  tiles_.each([&](Tile tile) {
+    const Tensor h = tile.of(a_.h1, h1);
+    ops_.rms_norm_forward(h.columns(0, hidden), tile.of(a_.rstd1, rstd1), tile.of(x_),
+                          weights_.input_norm, spec_.rms_norm_eps);
+    qkv.forward(tile.of(a_.qkv), {}, h, tile.first);
+  });
+  if (spec_.qk_norm) {
+    ops_.rms_norm_forward(a_.q, a_.q_rstd, a_.qkv.columns(0, nq), weights_.q_norm,
+                          spec_.rms_norm_eps);
+    ops_.rms_norm_forward(a_.k, a_.k_rstd, a_.qkv.columns(nq, nkv), weights_.k_norm,
+                          spec_.rms_norm_eps);
+  }
+  ops_.rope_forward(q(), context_.batch.cos, context_.batch.sin, spec_.head_dim);
+  ops_.rope_forward(k(), context_.batch.cos, context_.batch.sin, spec_.head_dim);
+}
+
+void Block::attend(KeyValueCache* cache) {
+  Tensor keys = k(), values = v();
+  if (cache) {
+    ops_.copy(cache->k.row_range(cache->length, keys.rows), keys);
+    ops_.copy(cache->v.row_range(cache->length, values.rows), values);
+    keys = cache->k.row_range(0, cache->length + keys.rows);
+    values = cache->v.row_range(0, cache->length + values.rows);
+  }
+  ops_.attention_forward(attention(), a_.lse, q(), keys, values, context_.batch.documents(),
+                         attention_shape(spec_, layer_));
+}
+
+void Block::forward(Tensor y, KeyValueCache* cache) {
+  project_qkv();
+  attend(cache);
+
+  const Arena::Scope scope(arena_);
+  const Linears o = linears(o_group(spec_)), gate_up = linears(gate_up_group(spec_)),
+                down = linears(down_group(spec_));
+  const int64_t hidden = spec_.hidden_size, mlp = spec_.intermediate_size;
+  const Tensor x_mid = for_tile(a_.x_mid, hidden, "x_mid");
+  const Tensor h2 = for_tile(a_.h2, hidden + gate_up.tail(), "h2");
+  const Tensor rstd2 = for_tile(a_.rstd2, 1, "rstd2", DType::f32);
+  const Tensor projected = for_tile(a_.gate_up, 2 * mlp + gate_up.tail(), "gate_up");
+  const Tensor act = for_tile(a_.act, mlp + down.tail(), "act");
+  tiles_.each([&](Tile tile) {
+    const Tensor middle = tile.of(a_.x_mid, x_mid), h = tile.of(a_.h2, h2);
+    const Tensor both = tile.of(a_.gate_up, projected), activated = tile.of(a_.act, act);
+    o.forward(middle, tile.of(x_), tile.of(a_.attention), tile.first);
+    ops_.rms_norm_forward(h.columns(0, hidden), tile.of(a_.rstd2, rstd2), middle,
+                          weights_.post_attention_norm, spec_.rms_norm_eps);
+    gate_up.forward(both.columns(0, 2 * mlp), {}, h, tile.first);
+    ops_.gated_silu_forward(activated.columns(0, mlp), both.columns(0, mlp),
+                            both.columns(mlp, mlp));
+    down.forward(tile.of(y), middle, activated, tile.first);
+  });
+}
+
+void Block::backward(Tensor dx, bool input_gradient, const BlockActivations& kept) {
+  if (!kept.qkv) project_qkv();
+  if (!kept.attention) attend(nullptr);
+  const int64_t nq = spec_.q_size(), nkv = spec_.kv_size();
+  const Arena::Scope scope(arena_);
+  const Tensor dattention = make(x_.rows, nq, "dattention");
+  mlp_backward(dx, dattention, kept);
+  const int64_t tail = tail_of(spec_, context_.lora, layer_, qkv_group(spec_));
+  const Tensor dqkv = make(x_.rows, nq + 2 * nkv + tail, "dqkv");
+  const Tensor dq = dqkv.columns(0, nq), dk = dqkv.columns(nq, nkv);
+  ops_.attention_backward(dq, dk, dqkv.columns(nq + nkv, nkv), dattention, attention(), a_.lse, q(),
+                          k(), v(), context_.batch.documents(), attention_shape(spec_, layer_));
+  ops_.rope_backward(dq, context_.batch.cos, context_.batch.sin, spec_.head_dim);
+  ops_.rope_backward(dk, context_.batch.cos, context_.batch.sin, spec_.head_dim);
+  if (spec_.qk_norm) {
+    ops_.rms_norm_backward(dq, false, dq, a_.qkv.columns(0, nq), weights_.q_norm, a_.q_rstd);
+    ops_.rms_norm_backward(dk, false, dk, a_.qkv.columns(nq, nkv), weights_.k_norm, a_.k_rstd);
+  }
+  qkv_backward(dx, input_gradient, dqkv);
+}
+
+// From dx, the gradient of y, to that of x_mid, in dx, and of attention.
+void Block::mlp_backward(Tensor dx, Tensor dattention, const BlockActivations& kept) {
+  const Arena::Scope scope(arena_);
+  const Linears o = linears(o_group(spec_)), gate_up = linears(gate_up_group(spec_)),
+                down = linears(down_group(spec_));
+  const int64_t hidden = spec_.hidden_size, mlp = spec_.intermediate_size;
+  const Tensor x_mid = for_tile(kept.x_mid, hidden, "x_mid");
+  const Tensor h2 = for_tile(kept.h2, hidden + gate_up.tail(), "h2");
+  const Tensor rstd2 = for_tile(kept.rstd2, 1, "rstd2", DType::f32);
+  const Tensor projected = for_tile(kept.gate_up, 2 * mlp + gate_up.tail(), "gate_up");
+  const Tensor act = for_tile(kept.act, mlp + down.tail(), "act");
+  const Tensor dact = make(tiles_.rows(), mlp, "dact"), dh2 = make(tiles_.rows(), hidden, "dh2");
+  tiles_.each([&](Tile tile) {
+    const Tensor middle = tile.of(kept.x_mid, x_mid), h = tile.of(kept.h2, h2);
+    const Tensor rstd = tile.of(kept.rstd2, rstd2);
+    const Tensor both = tile.of(kept.gate_up, projected), activated = tile.of(kept.act, act);
+    const Tensor gate = both.columns(0, mlp), up = both.columns(mlp, mlp);
+    const Tensor attended = tile.of(a_.attention);
+    if (!kept.x_mid) o.forward(middle, tile.of(x_), attended, tile.first);
+    if (!kept.h2) {
+      ops_.rms_norm_forward(h.columns(0, hidden), rstd, middle, weights_.post_attention_norm,
+                            spec_.rms_norm_eps);
+      gate_up.forward(kept.gate_up ? Tensor{} : both.columns(0, 2 * mlp), {}, h, tile.first);
+    }
+    if (!kept.act) {
+      ops_.gated_silu_forward(activated.columns(0, mlp), gate, up);
+      down.forward({}, {}, activated, tile.first);
+    }
+    // The residual's gradient stays in dx.
+    const Tensor dy = tile.of(dx), dactivated = dact.row_range(0, tile.rows),
+                 dh = dh2.row_range(0, tile.rows);
+    down.backward(dactivated, dy.columns(0, hidden + down.tail()), activated, tile.first);
+    ops_.gated_silu_backward(gate, up, dactivated, gate, up);
+    gate_up.backward(dh, both, h, tile.first);
+    ops_.rms_norm_backward(dy.columns(0, hidden), true, dh, middle, weights_.post_attention_norm,
+                           rstd);
+    o.backward(tile.of(dattention), dy.columns(0, hidden + o.tail()), attended, tile.first);
+  });
+}
+
+// Adds to dx what comes through q, k and v.
+void Block::qkv_backward(Tensor dx, bool input_gradient, Tensor dqkv) {
+  const Arena::Scope scope(arena_);
+  const Linears qkv = linears(qkv_group(spec_));
+  const int64_t hidden = spec_.hidden_size;
+  const Tensor h1 = for_tile(a_.h1, hidden + qkv.tail(), "h1");
+  const Tensor rstd1 = for_tile(a_.rstd1, 1, "rstd1", DType::f32);
+  const Tensor dh1 = input_gradient ? make(tiles_.rows(), hidden, "dh1") : Tensor{};
+  tiles_.each([&](Tile tile) {
+    const Tensor h = tile.of(a_.h1, h1), rstd = tile.of(a_.rstd1, rstd1);
+    if (!a_.h1) {
+      ops_.rms_norm_forward(h.columns(0, hidden), rstd, tile.of(x_), weights_.input_norm,
+                            spec_.rms_norm_eps);
+      qkv.forward({}, {}, h, tile.first);
+    }
+    const Tensor dh = input_gradient ? dh1.row_range(0, tile.rows) : Tensor{};
+    qkv.backward(dh, tile.of(dqkv), h, tile.first);
+    if (input_gradient)
+      ops_.rms_norm_backward(tile.of(dx).columns(0, hidden), true, dh, tile.of(x_),
+                             weights_.input_norm, rstd);
+  });
+}
 
 }  // namespace
 
@@ -81,108 +314,60 @@ int64_t gradient_tail(const ModelSpec& spec, const LoraParameters* lora) {
   return tail;
 }
 
-BlockActivations::BlockActivations(const ModelSpec& spec, const LoraParameters* lora, int64_t layer,
-                                   int64_t tokens, DType compute, MemoryUse use, Arena& arena) {
-  const auto make = [&](int64_t cols, DType dtype, const char* name) {
-    return arena.tensor(tokens, cols, dtype, use, name);
+BlockActivations BlockActivations::take(const ModelSpec& spec, const LoraParameters* lora,
+                                        int64_t layer, int64_t tokens, DType compute, Keep keep,
+                                        MemoryUse use, Arena& arena,
+                                        const BlockActivations& present) {
+  BlockActivations a = present;
+  const auto make = [&](Tensor& tensor, int64_t cols, DType dtype, const char* name) {
+    if (!tensor) tensor = arena.tensor(tokens, cols, dtype, use, name);
   };
   const auto tail = [&](Group group) { return tail_of(spec, lora, layer, group); };
   const int64_t nq = spec.q_size(), nkv = spec.kv_size(), mlp = spec.intermediate_size;
-  h1 = make(spec.hidden_size + tail(qkv_group(spec)), compute, "h1");
-  rstd1 = make(1, DType::f32, "rstd1");
-  qkv = make(nq + 2 * nkv, compute, "qkv");
-  q = qkv.columns(0, nq), k = qkv.columns(nq, nkv), v = qkv.columns(nq + nkv, nkv);
-  if (spec.qk_norm) {
-    q = make(nq, compute, "q after norm");
-    k = make(nkv, compute, "k after norm");
-    q_rstd = make(spec.heads, DType::f32, "q rstd");
-    k_rstd = make(spec.kv_heads, DType::f32, "k rstd");
+  if (keep >= Keep::attention) {
+    make(a.attention, nq + tail(o_group(spec)), compute, "attention");
+    make(a.lse, spec.heads, DType::f32, "attention lse");
   }
-  attention = make(nq + tail(o_group(spec)), compute, "attention");
-  lse = make(spec.heads, DType::f32, "attention lse");
-  x_mid = make(spec.hidden_size, compute, "x_mid");
-  h2 = make(spec.hidden_size + tail(gate_up_group(spec)), compute, "h2");
-  rstd2 = make(1, DType::f32, "rstd2");
-  gate_up = make(2 * mlp + tail(gate_up_group(spec)), compute, "gate_up");
-  gate = gate_up.columns(0, mlp), up = gate_up.columns(mlp, mlp);
-  act = make(mlp + tail(down_group(spec)), compute, "act");
+  if (keep >= Keep::qkv) {
+    make(a.qkv, nq + 2 * nkv, compute, "qkv");
+    if (spec.qk_norm) {
+      make(a.q, nq, compute, "q after norm");
+      make(a.k, nkv, compute, "k after norm");
+      make(a.q_rstd, spec.heads, DType::f32, "q rstd");
+      make(a.k_rstd, spec.kv_heads, DType::f32, "k rstd");
+    }
+  }
+  if (keep >= Keep::mlp_input) make(a.x_mid, spec.hidden_size, compute, "x_mid");
+  if (keep >= Keep::gate_up)
+    make(a.gate_up, 2 * mlp + tail(gate_up_group(spec)), compute, "gate_up");
+  if (keep >= Keep::all) {
+    make(a.h1, spec.hidden_size + tail(qkv_group(spec)), compute, "h1");
+    make(a.rstd1, 1, DType::f32, "rstd1");
+    make(a.h2, spec.hidden_size + tail(gate_up_group(spec)), compute, "h2");
+    make(a.rstd2, 1, DType::f32, "rstd2");
+    make(a.act, mlp + tail(down_group(spec)), compute, "act");
+  }
+  return a;
+}
+
+std::vector<Tensor> BlockActivations::tensors() const {
+  std::vector<Tensor> all;
+  for (const Tensor& tensor : {attention, lse, qkv, q, k, q_rstd, k_rstd, x_mid, gate_up, h1, h2,
+                               rstd1, rstd2, act})
+    if (tensor) all.push_back(tensor);
+  return all;
 }
 
 void block_forward(const BlockContext& context, const BlockWeights& weights, int64_t layer,
-                   Tensor y, Tensor x, BlockActivations& a, KeyValueCache* cache) {
-  const ModelSpec& spec = context.spec;
-  Ops& ops = context.ops;
-  const Linears linears(context, weights, layer);
-
-  const int64_t hidden = spec.hidden_size, nq = spec.q_size(), nkv = spec.kv_size();
-  ops.rms_norm_forward(a.h1.columns(0, hidden), a.rstd1, x, weights.input_norm, spec.rms_norm_eps);
-  linears.forward(qkv_group(spec), a.qkv, {}, a.h1);
-  if (spec.qk_norm) {
-    ops.rms_norm_forward(a.q, a.q_rstd, a.qkv.columns(0, nq), weights.q_norm, spec.rms_norm_eps);
-    ops.rms_norm_forward(a.k, a.k_rstd, a.qkv.columns(nq, nkv), weights.k_norm, spec.rms_norm_eps);
-  }
-  ops.rope_forward(a.q, context.batch.cos, context.batch.sin, spec.head_dim);
-  ops.rope_forward(a.k, context.batch.cos, context.batch.sin, spec.head_dim);
-  Tensor k = a.k, v = a.v;
-  if (cache) {
-    ops.copy(cache->k.row_range(cache->length, a.k.rows), a.k);
-    ops.copy(cache->v.row_range(cache->length, a.v.rows), a.v);
-    k = cache->k.row_range(0, cache->length + a.k.rows);
-    v = cache->v.row_range(0, cache->length + a.v.rows);
-  }
-  ops.attention_forward(a.attention.columns(0, nq), a.lse, a.q, k, v, context.batch.documents(),
-                        attention_shape(spec, layer));
-  linears.forward(o_group(spec), a.x_mid, x, a.attention);
-
-  ops.rms_norm_forward(a.h2.columns(0, hidden), a.rstd2, a.x_mid, weights.post_attention_norm,
-                       spec.rms_norm_eps);
-  linears.forward(gate_up_group(spec), a.gate_up.columns(0, 2 * spec.intermediate_size), {}, a.h2);
-  ops.gated_silu_forward(a.act.columns(0, spec.intermediate_size), a.gate, a.up);
-  if (y || linears.tail(down_group(spec)) > 0)
-    linears.forward(down_group(spec), y, y ? a.x_mid : Tensor{}, a.act);
+                   Tensor y, Tensor x, const BlockActivations& kept, KeyValueCache* cache) {
+  const Arena::Scope scope(context.ops.arena());
+  Block(context, weights, layer, x, kept).forward(y, cache);
 }
 
 void block_backward(const BlockContext& context, const BlockWeights& weights, int64_t layer,
-                    Tensor dx, bool input_gradient, Tensor x, BlockActivations& a) {
-  const ModelSpec& spec = context.spec;
-  Ops& ops = context.ops;
-  Arena& arena = ops.arena();
-  const Linears linears(context, weights, layer);
-  const int64_t hidden = spec.hidden_size, nq = spec.q_size(), nkv = spec.kv_size();
-  const auto make = [&](int64_t cols, const char* name) {
-    return arena.tensor(dx.rows, cols, dx.dtype, MemoryUse::working_set, name);
-  };
-  const auto with_tail = [&](Group group) { return dx.columns(0, hidden + linears.tail(group)); };
-  const Tensor dx_hidden = dx.columns(0, hidden);
-
-  {  // MLP; the residual's gradient stays in dx
-    const Arena::Scope scope(arena);
-    const Tensor dh = make(hidden, "dh2");
-    const Tensor dact = make(spec.intermediate_size, "dact");
-    linears.backward(down_group(spec), dact, with_tail(down_group(spec)), a.act);
-    ops.gated_silu_backward(a.gate, a.up, dact, a.gate, a.up);
-    linears.backward(gate_up_group(spec), dh, a.gate_up, a.h2);
-    ops.rms_norm_backward(dx_hidden, true, dh, a.x_mid, weights.post_attention_norm, a.rstd2);
-  }
-  {  // attention
-    const Arena::Scope scope(arena);
-    const Tensor dh = input_gradient ? make(hidden, "dh1") : Tensor{};
-    const Tensor dattention = make(nq, "dattention");
-    const Tensor dqkv = make(nq + 2 * nkv + linears.tail(qkv_group(spec)), "dqkv");
-    const Tensor dq = dqkv.columns(0, nq), dk = dqkv.columns(nq, nkv);
-    linears.backward(o_group(spec), dattention, with_tail(o_group(spec)), a.attention);
-    ops.attention_backward(dq, dk, dqkv.columns(nq + nkv, nkv), dattention,
-                           a.attention.columns(0, nq), a.lse, a.q, a.k, a.v,
-                           context.batch.documents(), attention_shape(spec, layer));
-    ops.rope_backward(dq, context.batch.cos, context.batch.sin, spec.head_dim);
-    ops.rope_backward(dk, context.batch.cos, context.batch.sin, spec.head_dim);
-    if (spec.qk_norm) {
-      ops.rms_norm_backward(dq, false, dq, a.qkv.columns(0, nq), weights.q_norm, a.q_rstd);
-      ops.rms_norm_backward(dk, false, dk, a.qkv.columns(nq, nkv), weights.k_norm, a.k_rstd);
-    }
-    linears.backward(qkv_group(spec), dh, dqkv, a.h1);
-    if (input_gradient) ops.rms_norm_backward(dx_hidden, true, dh, x, weights.input_norm, a.rstd1);
-  }
+                    Tensor dx, bool input_gradient, Tensor x, const BlockActivations& kept) {
+  const Arena::Scope scope(context.ops.arena());
+  Block(context, weights, layer, x, kept).backward(dx, input_gradient, kept);
 }
 
 }  // namespace nibble

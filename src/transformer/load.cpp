@@ -74,9 +74,12 @@ class Loader {
   const ModelDir& dir() const { return source_.weights(); }
   bool filling() const { return ops_.has_data(); }
   Arena& arena() const { return ops_.arena(); }
+  // Where what is loaded now is to stay; scratch is always near.
+  Arena& home() const { return place_ == Place::far ? ops_.far() : ops_.arena(); }
 
   void load_tables();
   BlockWeights load_block(int64_t layer);
+  void load_far_block(int64_t layer, BlockStore& blocks);
   FrozenLinear load_linear(const std::string& path, const LinearSpec& spec);
   bool stored_quantized(const std::string& weight) const;
 
@@ -112,6 +115,7 @@ class Loader {
   std::set<std::string> used_;
   uint64_t done_ = 0, total_ = 0;
   int64_t quantized_ = 0;
+  Place place_ = Place::near;
   Tensor code_map_, nested_map_;  // Nibble's own tables, for what it quantizes itself
 };
 
@@ -169,7 +173,7 @@ void Loader::read_pieces(const std::string& name, DType dtype, int64_t n, const 
 
 Tensor Loader::dense(const std::string& name, int64_t rows, int64_t cols, DType dtype,
                      MemoryUse use, const char* label) {
-  const Tensor result = arena().tensor(rows, cols, dtype, use, label);
+  const Tensor result = home().tensor(rows, cols, dtype, use, label);
   const int64_t n = rows * cols;
   DType stored = source_.spec.dtype;
   if (source_.dir) {
@@ -206,7 +210,7 @@ void Loader::synthesize() {
 
 Tensor Loader::norm(const std::string& name, int64_t size) {
   if (source_.synthetic) {
-    const Tensor ones = arena().tensor(1, size, DType::f32, MemoryUse::base_weights, "norm");
+    const Tensor ones = home().tensor(1, size, DType::f32, MemoryUse::base_weights, "norm");
     upload_table(ones, std::vector<float>(static_cast<size_t>(size), 1.0f));
     return ones;
   }
@@ -215,17 +219,17 @@ Tensor Loader::norm(const std::string& name, int64_t size) {
 
 void Loader::layout_quantized(QuantizedMatrix& q, bool own_tables) {
   const auto use = MemoryUse::base_weights;
-  q.codes = arena().tensor(1, ceil_div(q.size(), 2), DType::u8, use, "4-bit codes");
+  q.codes = home().tensor(1, ceil_div(q.size(), 2), DType::u8, use, "4-bit codes");
   if (q.spec.double_quant) {
-    q.scale_codes = arena().tensor(1, q.blocks(), DType::u8, use, "scale codes");
-    q.nested_absmax = arena().tensor(1, ceil_div(q.blocks(), QuantSpec::nested_block_size),
+    q.scale_codes = home().tensor(1, q.blocks(), DType::u8, use, "scale codes");
+    q.nested_absmax = home().tensor(1, ceil_div(q.blocks(), QuantSpec::nested_block_size),
                                      DType::f32, use, "nested scales");
-    q.offset = arena().tensor(1, 1, DType::f32, use, "scale offset");
-    q.nested_map = own_tables ? arena().tensor(1, 256, DType::f32, use, "nested map") : nested_map_;
+    q.offset = home().tensor(1, 1, DType::f32, use, "scale offset");
+    q.nested_map = own_tables ? home().tensor(1, 256, DType::f32, use, "nested map") : nested_map_;
   } else {
-    q.absmax = arena().tensor(1, q.blocks(), DType::f32, use, "scales");
+    q.absmax = home().tensor(1, q.blocks(), DType::f32, use, "scales");
   }
-  q.code_map = own_tables ? arena().tensor(1, 16, DType::f32, use, "code map") : code_map_;
+  q.code_map = own_tables ? home().tensor(1, 16, DType::f32, use, "code map") : code_map_;
 }
 
 void Loader::quantize(QuantizedMatrix& q, const std::string& name) {
@@ -339,6 +343,18 @@ FrozenLinear Loader::load_linear(const std::string& path, const LinearSpec& spec
   return linear;
 }
 
+// In one piece of far memory, as it will be fetched.
+void Loader::load_far_block(int64_t layer, BlockStore& blocks) {
+  place_ = Place::far;
+  const size_t before = ops_.far().used();
+  BlockWeights block = load_block(layer);
+  place_ = Place::near;
+  const auto bytes = static_cast<int64_t>(ops_.far().used() - before);
+  const Tensor image = dense_tensor(block.input_norm.data, 1, bytes, DType::u8);
+  ops_.idle(image);
+  blocks.add_far(std::move(block), image);
+}
+
 BlockWeights Loader::load_block(int64_t layer) {
   const ModelSpec& spec = source_.spec;
   BlockWeights block;
@@ -409,16 +425,29 @@ ModelWeights Loader::load() {
     upload_table(weights.inverse_frequencies.row_range(i, 1),
                  spec.rope.inverse_frequencies[static_cast<size_t>(i)]);
 
+  const MemoryPolicy& policy = options_.policy;
+  place_ = policy.embedding;
   weights.embedding = dense("model.embed_tokens.weight", spec.vocab_size, spec.hidden_size,
                             options_.compute, MemoryUse::embeddings_and_head, "embedding");
   if (spec.tied_head) {
     check_tied_head();
     weights.head = weights.embedding;
   } else {
+    place_ = policy.head;
     weights.head = dense("lm_head.weight", spec.vocab_size, spec.hidden_size, options_.compute,
                          MemoryUse::embeddings_and_head, "head");
   }
-  for (int64_t layer = 0; layer < spec.layers; ++layer) weights.blocks.push_back(load_block(layer));
+  place_ = Place::near;
+  ops_.idle(weights.embedding);
+  ops_.idle(weights.head);
+  for (int64_t layer = 0; layer < spec.layers; ++layer) {
+    const auto i = static_cast<size_t>(layer);
+    if (i < policy.blocks.size() && policy.blocks[i].weights == Place::far)
+      load_far_block(layer, weights.blocks);
+    else
+      weights.blocks.add(load_block(layer));
+  }
+  weights.blocks.take_slots(arena());
   weights.final_norm = norm("model.norm.weight", spec.hidden_size);
   check_nothing_left();
   if (filling() && source_.dir) dir().check_unchanged();

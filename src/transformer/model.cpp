@@ -1,15 +1,11 @@
 #include "transformer/model.h"
 
 #include <algorithm>
-#include <optional>
+#include <numeric>
+
+#include "transformer/checkpoints.h"
 
 namespace nibble {
-
-CheckpointPolicy recompute_every(int64_t n, int64_t layers) {
-  CheckpointPolicy policy(static_cast<size_t>(layers), false);
-  for (int64_t i = 0; n > 0 && i < layers; i += n) policy[static_cast<size_t>(i)] = true;
-  return policy;
-}
 
 std::vector<LoraModule> lora_modules(const ModelSpec& spec) {
   std::vector<LoraModule> modules;
@@ -30,69 +26,64 @@ size_t lowest_trained_block(const ModelSpec& spec, const LoraParameters* lora) {
   return lowest;
 }
 
+// Every block forward, and backward from the last to the lowest that is trained.
+std::vector<size_t> training_order(size_t layers, size_t lowest) {
+  std::vector<size_t> order(layers);
+  std::iota(order.begin(), order.end(), size_t{0});
+  for (size_t i = layers; i-- > lowest;) order.push_back(i);
+  return order;
+}
+
 }  // namespace
 
 Tensor Model::hidden(const Batch& batch, const char* name, MemoryUse use) const {
   return ops_.arena().tensor(batch.tokens(), spec_.hidden_size, compute_, use, name);
 }
 
-void Model::forward_backward(const Batch& batch, const CheckpointPolicy& policy, Tensor loss,
+void Model::forward_backward(const Batch& batch, const MemoryPolicy& policy, Tensor loss,
                              float gradient_scale, uint64_t dropout_step) const {
   Arena& arena = ops_.arena();
   const Arena::Scope scope(arena);
   const BlockContext context{spec_, lora_, batch, ops_, true, dropout_step};
   const auto layers = static_cast<size_t>(spec_.layers);
   const size_t lowest = lowest_trained_block(spec_, lora_);
-  const auto activations = [&](size_t layer, MemoryUse use) {
-    return BlockActivations(spec_, lora_, static_cast<int64_t>(layer), batch.tokens(), compute_,
-                            use, arena);
-  };
 
-  // Forward. x[i] is block i's input; what a kept block leaves lies above its output.
   const Tensor dx = arena.tensor(batch.tokens(), spec_.hidden_size + gradient_tail(spec_, lora_),
                                  compute_, MemoryUse::working_set, "dx");
-  std::vector<Tensor> x{hidden(batch, "block input", MemoryUse::checkpoints)};
-  std::vector<std::optional<BlockActivations>> kept(layers);
-  std::vector<size_t> marks;
-  ops_.embedding(x[0], weights_.embedding, batch.ids);
+  Checkpoints checkpoints(spec_, lora_, policy, lowest, batch.tokens(), compute_, dx, ops_);
+  weights_.blocks.begin(ops_, training_order(layers, lowest));
+
+  Tensor x = checkpoints.write_input(0);
+  ops_.embedding(x, weights_.embedding, batch.ids);
+  checkpoints.input_written(0);
   for (size_t i = 0; i < layers; ++i) {
-    marks.push_back(arena.mark());
-    x.push_back(hidden(batch, "block input", MemoryUse::checkpoints));
-    const auto layer = static_cast<int64_t>(i);
-    if (policy[i] || i < lowest) {
-      const Arena::Scope working(arena);
-      BlockActivations a = activations(i, MemoryUse::working_set);
-      block_forward(context, weights_.blocks[i], layer, x[i + 1], x[i], a);
-    } else {
-      kept[i] = activations(i, MemoryUse::checkpoints);
-      block_forward(context, weights_.blocks[i], layer, x[i + 1], x[i], *kept[i]);
-    }
+    const Tensor y = checkpoints.write_input(i + 1);
+    block_forward(context, weights_.blocks.get(i), static_cast<int64_t>(i), y, x,
+                  checkpoints.write_kept(i));
+    checkpoints.kept_written(i);
+    checkpoints.input_written(i + 1);
+    weights_.blocks.release(i);
+    x = y;
   }
 
-  {  // Final norm, head and loss: dx = d loss / d x[layers].
+  checkpoints.turn();
+  {  // Final norm, head and loss: dx = d loss / d x.
     const Arena::Scope working(arena);
     const Tensor h = hidden(batch, "final norm", MemoryUse::working_set);
     const Tensor rstd = arena.tensor(batch.tokens(), 1, DType::f32, MemoryUse::working_set, "rstd");
-    ops_.rms_norm_forward(h, rstd, x[layers], weights_.final_norm, spec_.rms_norm_eps);
+    ops_.rms_norm_forward(h, rstd, x, weights_.final_norm, spec_.rms_norm_eps);
     ops_.linear_cross_entropy(loss, h, h, weights_.head, batch.targets, batch.trained,
-                              gradient_scale);
-    ops_.rms_norm_backward(dx.columns(0, spec_.hidden_size), false, h, x[layers],
-                           weights_.final_norm, rstd);
+                              gradient_scale, policy.logits);
+    ops_.rms_norm_backward(dx.columns(0, spec_.hidden_size), false, h, x, weights_.final_norm,
+                           rstd);
   }
+  checkpoints.output_used();
 
-  // Backward, from the last block to the lowest trained one; each block's memory is returned after
-  // it.
   for (size_t i = layers; i-- > lowest;) {
-    const auto layer = static_cast<int64_t>(i);
-    if (policy[i]) {
-      arena.release_to(marks[i]);
-      BlockActivations a = activations(i, MemoryUse::working_set);
-      block_forward(context, weights_.blocks[i], layer, Tensor{}, x[i], a);
-      block_backward(context, weights_.blocks[i], layer, dx, i > lowest, x[i], a);
-    } else {
-      block_backward(context, weights_.blocks[i], layer, dx, i > lowest, x[i], *kept[i]);
-    }
-    arena.release_to(marks[i]);
+    block_backward(context, weights_.blocks.get(i), static_cast<int64_t>(i), dx, i > lowest,
+                   checkpoints.input(i), checkpoints.kept(i));
+    checkpoints.done(i);
+    weights_.blocks.release(i);
   }
 }
 
@@ -101,21 +92,19 @@ void Model::forward_only(const Batch& batch, Tensor x, std::vector<KeyValueCache
   const Arena::Scope scope(arena);
   const BlockContext context{spec_, lora_, batch, ops_};
   const Tensor y = hidden(batch, "block output", MemoryUse::working_set);
+  const auto layers = static_cast<size_t>(spec_.layers);
+  weights_.blocks.begin(ops_, training_order(layers, layers));
   ops_.embedding(x, weights_.embedding, batch.ids);
-  for (int64_t layer = 0; layer < spec_.layers; ++layer) {
-    const auto i = static_cast<size_t>(layer);
-    const Arena::Scope working(arena);
-    // Ranks may differ from layer to layer, and with them t.
-    BlockActivations a(spec_, lora_, layer, batch.tokens(), compute_, MemoryUse::working_set,
-                       arena);
-    block_forward(context, weights_.blocks[i], layer, y, x, a,
+  for (size_t i = 0; i < layers; ++i) {
+    block_forward(context, weights_.blocks.get(i), static_cast<int64_t>(i), y, x, {},
                   caches.empty() ? nullptr : &caches[i]);
+    weights_.blocks.release(i);
     ops_.copy(x, y);
     if (!caches.empty()) caches[i].length += batch.tokens();
   }
 }
 
-void Model::evaluate(const Batch& batch, Tensor loss) const {
+void Model::evaluate(const Batch& batch, Tensor loss, LogitsIn logits) const {
   Arena& arena = ops_.arena();
   const Arena::Scope scope(arena);
   std::vector<KeyValueCache> no_caches;
@@ -123,7 +112,7 @@ void Model::evaluate(const Batch& batch, Tensor loss) const {
   forward_only(batch, x, no_caches);
   const Tensor rstd = arena.tensor(batch.tokens(), 1, DType::f32, MemoryUse::working_set, "rstd");
   ops_.rms_norm_forward(x, rstd, x, weights_.final_norm, spec_.rms_norm_eps);
-  ops_.linear_cross_entropy(loss, {}, x, weights_.head, batch.targets, batch.trained, 0);
+  ops_.linear_cross_entropy(loss, {}, x, weights_.head, batch.targets, batch.trained, 0, logits);
 }
 
 void Model::forward_logits(const Batch& batch, Tensor logits,

@@ -8,16 +8,10 @@
 #include "ops/ops.h"
 #include "transformer/batch.h"
 #include "transformer/block.h"
+#include "transformer/policy.h"
 #include "transformer/weights.h"
 
 namespace nibble {
-
-// Gradient checkpointing, per block: true recomputes the block in backward from its input, false
-// keeps its activations. Never changes a bit of the result.
-using CheckpointPolicy = std::vector<bool>;
-
-// Every n-th block is recomputed (1: every block; 0: none).
-CheckpointPolicy recompute_every(int64_t n, int64_t layers);
 
 // Paths and sizes of all linear layers, in the order in which blocks index their adapters.
 std::vector<LoraModule> lora_modules(const ModelSpec& spec);
@@ -25,7 +19,7 @@ std::vector<LoraModule> lora_modules(const ModelSpec& spec);
 class Model {
  public:
   // Views; all must outlive the model. lora may be null: the bare base.
-  Model(const ModelSpec& spec, const ModelWeights& weights, const LoraParameters* lora,
+  Model(const ModelSpec& spec, ModelWeights& weights, const LoraParameters* lora,
         DType compute, Ops& ops)
       : spec_(spec), weights_(weights), lora_(lora), compute_(compute), ops_(ops) {}
 
@@ -36,10 +30,10 @@ class Model {
 
   // loss, f32 [1, 1], += sum of the batch's token losses; adapter gradients += gradient_scale times
   // its gradient.
-  void forward_backward(const Batch& batch, const CheckpointPolicy& policy, Tensor loss,
+  void forward_backward(const Batch& batch, const MemoryPolicy& policy, Tensor loss,
                         float gradient_scale, uint64_t dropout_step) const;
   // loss += sum of token losses, without gradients or dropout.
-  void evaluate(const Batch& batch, Tensor loss) const;
+  void evaluate(const Batch& batch, Tensor loss, LogitsIn logits = LogitsIn::rows) const;
   // logits: f32 [rows, vocab] of the batch's last `logits.rows` tokens. caches: one per layer, or
   // empty; they are filled with the batch's keys and values and their lengths advance.
   void forward_logits(const Batch& batch, Tensor logits, std::vector<KeyValueCache>& caches) const;
@@ -50,7 +44,7 @@ class Model {
   void forward_only(const Batch& batch, Tensor x, std::vector<KeyValueCache>& caches) const;
 
   const ModelSpec& spec_;
-  const ModelWeights& weights_;
+  ModelWeights& weights_;
   const LoraParameters* lora_;
   DType compute_;
   Ops& ops_;

@@ -8,7 +8,9 @@
 #include "core/arena.h"
 #include "files/model_dir.h"
 #include "ops/ops.h"
+#include "transformer/block_store.h"
 #include "transformer/model_spec.h"
+#include "transformer/policy.h"
 
 namespace nibble {
 
@@ -16,20 +18,15 @@ struct WeightOptions {
   DType compute = DType::bf16;  // dtype of activations, embeddings, head and dense weights
   bool load_in_4bit = true;     // false: linear layers stay dense in the compute dtype
   QuantSpec quant;
-};
-
-struct BlockWeights {
-  Tensor input_norm, post_attention_norm;  // f32 [1, hidden]
-  Tensor q_norm, k_norm;                   // f32 [1, head_dim], or empty
-  std::vector<FrozenLinear> linears;       // as ModelSpec::linears
+  MemoryPolicy policy;  // what of them lies far; without blocks nothing
 };
 
 struct ModelWeights {
-  Tensor embedding;            // C [vocab, hidden]
-  Tensor head;                 // C [vocab, hidden]; the embedding itself when tied
+  Tensor embedding;            // C [vocab, hidden], near or far
+  Tensor head;                 // C [vocab, hidden], near or far; the embedding itself when tied
   Tensor final_norm;           // f32 [1, hidden]
   Tensor inverse_frequencies;  // f32 [variants, rotary_dim/2]
-  std::vector<BlockWeights> blocks;
+  BlockStore blocks;
   int64_t quantized_linears = 0;
 };
 
@@ -53,7 +50,7 @@ struct ModelSource {
 // Called after each tensor with the bytes read so far and in all.
 using LoadProgress = std::function<void(uint64_t done, uint64_t total)>;
 
-// Lays out all weights in the arena and, when ops have data, fills them, tensor by tensor in pieces
+// Lays out all weights in the arena, or in far memory, and, when ops have data, fills them, tensor by tensor in pieces
 // of a few MiB. Throws bad_input for a missing, surplus or misshapen tensor and for NaN or
 // infinity.
 ModelWeights load_weights(const ModelSource& source, const WeightOptions& options, Ops& ops,

@@ -66,7 +66,8 @@ struct TrainingRig {
         arena(buffer.data(), buffer.size()),
         backend(make_ops(device, arena)),
         ops(*backend),
-        step(source, on(device, options), ops) {}
+        step(source, on(device, options),
+             recompute_every(options.gradient_checkpointing, source.spec.layers), ops) {}
 
  private:
   static const TrainOptions& on(const Device& device, TrainOptions& options) {

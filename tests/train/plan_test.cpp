@@ -84,7 +84,9 @@ TEST_P(Plan, PeakIsTheMeasuredPeak) {
     DeviceProfile profile;
     profile.threads = threads;
     profile.cuda = choose_device(test_device(), threads).is_cuda();
-    const MemoryPlan plan = plan_training(source, options, shape, profile);
+    const MemoryPlan plan =
+        plan_training(source, options, shape, profile,
+                      recompute_every(options.gradient_checkpointing, source.spec.layers));
 
     TrainingRig rig(options, threads);
     rig.step.train(train, 1, options.learning_rate);

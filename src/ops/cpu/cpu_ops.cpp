@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "core/buffer.h"
 #include "ops/cpu/isa.h"
 #include "ops/cpu/parallel.h"
 
@@ -11,8 +12,8 @@ namespace nibble {
 using cpu::Element;
 using cpu::parallel_ranges;
 
-CpuOps::CpuOps(Arena& arena, int threads)
-    : Ops(arena), threads_(threads), kernels_(cpu::kernels()), matmul_(threads) {
+CpuOps::CpuOps(Arena& arena, int threads, Arena* far)
+    : Ops(arena, far), threads_(threads), kernels_(cpu::kernels()), matmul_(threads) {
   if (threads < 1) fail(ErrorKind::usage, "threads: got {}, expected at least 1", threads);
 }
 
@@ -51,6 +52,37 @@ void CpuOps::do_upload(Tensor y, std::span<const std::byte> x) {
 
 void CpuOps::do_download(std::span<std::byte> y, Tensor x) {
   if (!y.empty()) std::memcpy(y.data(), x.data, y.size());
+}
+
+// ---- far memory: pages of a file
+
+void CpuOps::copy_now(const PendingCopy& copy) {
+  const auto bytes = static_cast<size_t>(copy.from.bytes());
+  parallel_ranges(threads_, copy.from.bytes(), int64_t{1} << 20, [&](int64_t begin, int64_t end) {
+    std::memcpy(copy.to.raw() + begin, copy.from.raw() + begin, static_cast<size_t>(end - begin));
+  });
+  forget_pages(is_far(copy.from) ? copy.from.data : copy.to.data, bytes);
+}
+
+Ops::Ticket CpuOps::do_fetch(Tensor y, Tensor x) {
+  expect_pages(x.data, static_cast<size_t>(x.bytes()));
+  pending_.push_back({++copies_, y, x});
+  return {copies_, false};
+}
+
+// At once: what computes next may write x.
+Ops::Ticket CpuOps::do_store(Tensor y, Tensor x) {
+  copy_now({++copies_, y, x});
+  return {copies_, true};
+}
+
+void CpuOps::do_idle(Tensor x) { forget_pages(x.data, static_cast<size_t>(x.bytes())); }
+
+void CpuOps::do_wait(Ticket ticket) {
+  while (!pending_.empty() && pending_.front().number <= ticket.number) {
+    copy_now(pending_.front());
+    pending_.erase(pending_.begin());
+  }
 }
 
 }  // namespace nibble

@@ -2,8 +2,11 @@
 // else in the kernels of this folder; threads are OpenMP's. One file per operation below.
 #pragma once
 
+#include <vector>
+
 #include "ops/cpu/kernels/kernels.h"
 #include "ops/cpu/matmul.h"
+#include "ops/cpu/scratch.h"
 #include "ops/ops.h"
 
 namespace nibble {
@@ -12,10 +15,11 @@ class CpuOps final : public Ops {
  public:
   // Calls must come from one thread at a time. Results do not depend on the number of threads, but
   // for the last bits of oneDNN's products.
-  CpuOps(Arena& arena, int threads);
+  CpuOps(Arena& arena, int threads, Arena* far = nullptr);
 
   std::string_view name() const override { return "cpu"; }
   bool has_data() const override { return true; }
+  int64_t row_tile() const override { return cpu::row_tile; }
   int threads() const { return threads_; }
 
  private:
@@ -24,6 +28,10 @@ class CpuOps final : public Ops {
   void do_convert(Tensor y, Tensor x) override;
   void do_upload(Tensor y, std::span<const std::byte> x) override;
   void do_download(std::span<std::byte> y, Tensor x) override;
+  Ticket do_fetch(Tensor y, Tensor x) override;
+  Ticket do_store(Tensor y, Tensor x) override;
+  void do_wait(Ticket ticket) override;
+  void do_idle(Tensor x) override;
   void do_quantize_blocks(Tensor codes, Tensor absmax, Tensor x, const QuantSpec& spec,
                           Tensor code_map) override;
   void do_double_quantize(const QuantizedMatrix& q, Tensor absmax) override;
@@ -42,11 +50,12 @@ class CpuOps final : public Ops {
                              const AttentionShape& shape) override;
   void do_gated_silu_forward(Tensor y, Tensor gate, Tensor up) override;
   void do_gated_silu_backward(Tensor dgate, Tensor dup, Tensor dy, Tensor gate, Tensor up) override;
+  Tensor do_prepare(const LinearGroup& group, int64_t rows, DType compute) override;
   void do_lora_linear_forward(Tensor y, Tensor residual, Tensor x,
                               const LinearGroup& group) override;
   void do_lora_linear_backward(Tensor dx, Tensor dy, Tensor x, const LinearGroup& group) override;
   void do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
-                               int64_t trained, float gradient) override;
+                               int64_t trained, float gradient, LogitsIn held) override;
   void do_logits(Tensor logits, Tensor x, Tensor head) override;
   void do_sum_of_squares(Tensor y, Tensor x) override;
   void do_adamw(Tensor p, Tensor g, Tensor m, Tensor v, const AdamWOptions& options) override;
@@ -58,15 +67,33 @@ class CpuOps final : public Ops {
       fail(ErrorKind::internal, "the CPU does not compute in {}", name_of(compute));
     return *kernels_.elements[static_cast<size_t>(compute)];
   }
-  // One layer of a group: its columns of y, residual and dy; t, the columns of x's tail.
-  void forward(Tensor y, Tensor residual, Tensor x, Tensor t, const LoraLinear& linear);
-  void backward(Tensor dx, bool accumulate, Tensor dy, Tensor x, Tensor t,
-                const LoraLinear& linear);
-  // y (=|+=) dropout(x), the mask being that of a whole [T, in] matrix; both dense.
-  void dropout(Tensor y, bool accumulate, Tensor x, const LoraAdapter& lora) const;
+  // One layer of a group: its rows of the prepared weights, if any, its columns of y, residual and
+  // dy; t, the columns of x's tail.
+  struct Layer {
+    const LoraLinear& linear;
+    Tensor prepared;
+    int64_t first_row;
+  };
+  Tensor weight_of(const Layer& layer, Tensor scratch);  // C [out, in]; scratch if need be
+  void forward(Tensor y, Tensor residual, Tensor x, Tensor t, const Layer& layer);
+  void backward(Tensor dx, bool accumulate, Tensor dy, Tensor x, Tensor t, const Layer& layer);
+  // y (=|+=) dropout(x), the mask being that of a whole [T, in] matrix whose rows from first_row on
+  // these are; both dense.
+  void dropout(Tensor y, bool accumulate, Tensor x, int64_t first_row,
+               const LoraAdapter& lora) const;
+
+  // A copy between near and far memory that nobody has waited for yet. It is done by the wait: until
+  // then the system reads ahead.
+  struct PendingCopy {
+    int64_t number;
+    Tensor to, from;
+  };
+  void copy_now(const PendingCopy& copy);
 
   const int threads_;
   const cpu::Kernels& kernels_;
+  std::vector<PendingCopy> pending_;
+  int64_t copies_ = 0;
   cpu::Matmul matmul_;
 };
 

@@ -12,13 +12,16 @@ namespace nibble {
 using cpu::plain;
 using cpu::transposed;
 
-void CpuOps::dropout(Tensor y, bool accumulate, Tensor x, const LoraAdapter& lora) const {
+void CpuOps::dropout(Tensor y, bool accumulate, Tensor x, int64_t first_row,
+                     const LoraAdapter& lora) const {
   const cpu::DropoutStream stream = {lora.dropout_key, lora.dropout_step, lora.dropout,
                                      1.0f / (1.0f - lora.dropout)};
   const auto kernel = elements(x.dtype).dropout;
   const auto size = static_cast<int64_t>(size_of(x.dtype));
+  const int64_t first = first_row * x.cols;
   cpu::parallel_ranges(threads_, x.size(), 4096, [&](int64_t begin, int64_t end) {
-    kernel(y.raw() + begin * size, accumulate, x.raw() + begin * size, begin, end - begin, stream);
+    kernel(y.raw() + begin * size, accumulate, x.raw() + begin * size, first + begin, end - begin,
+           stream);
   });
 }
 
@@ -33,7 +36,32 @@ void scale_into(Tensor y, Tensor x, float scale, const cpu::ElementKernels& kern
   });
 }
 
+// The layer's rows of the prepared weights, which hold its outputs from `out` on.
+Tensor prepared_of(const LinearGroup& group, int64_t out, const LoraLinear& linear) {
+  if (!group.prepared || !linear.weight.quantized) return {};
+  return group.prepared.row_range(out, linear.weight.out_features);
+}
+
 }  // namespace
+
+Tensor CpuOps::weight_of(const Layer& layer, Tensor scratch) {
+  const FrozenLinear& w = layer.linear.weight;
+  if (layer.prepared) return layer.prepared;
+  if (w.dense) return w.dense;
+  do_dequantize(scratch, w.quantized);
+  return scratch;
+}
+
+Tensor CpuOps::do_prepare(const LinearGroup& group, int64_t, DType compute) {
+  const Tensor prepared = cpu::prepared_weights(arena(), compute, group);
+  int64_t out = 0;
+  for (const LoraLinear& linear : group.linears) {
+    const FrozenLinear& w = linear.weight;
+    if (prepared && w.quantized) do_dequantize(prepared.row_range(out, w.out_features), w.quantized);
+    out += w.out_features;
+  }
+  return prepared;
+}
 
 void CpuOps::do_lora_linear_forward(Tensor y, Tensor residual, Tensor x, const LinearGroup& group) {
   const int64_t in = group.in_features();
@@ -41,27 +69,28 @@ void CpuOps::do_lora_linear_forward(Tensor y, Tensor residual, Tensor x, const L
   for (const LoraLinear& linear : group.linears) {
     const int64_t width = linear.weight.out_features, rank = linear.lora ? linear.lora.rank() : 0;
     forward(y ? y.columns(out, width) : y, residual ? residual.columns(out, width) : residual,
-            x.columns(0, in), x.columns(tail, rank), linear);
+            x.columns(0, in), x.columns(tail, rank),
+            {linear, prepared_of(group, out, linear), group.first_row});
     out += width;
     tail += rank;
   }
 }
 
-void CpuOps::forward(Tensor y, Tensor residual, Tensor x, Tensor t, const LoraLinear& linear) {
-  const auto& [w, lora, gradient] = linear;
+void CpuOps::forward(Tensor y, Tensor residual, Tensor x, Tensor t, const Layer& layer) {
+  const auto& [w, lora, gradient] = layer.linear;
   const Arena::Scope scope(arena());
   const auto scratch = cpu::LoraLinearForwardScratch::take(arena(), threads_, x.rows, x.dtype,
-                                                           static_cast<bool>(y), w, lora);
+                                                           static_cast<bool>(y),
+                                                           y && !layer.prepared, w, lora);
   if (y) {
     if (residual && residual.data != y.data) do_copy(y, residual);
-    if (w.quantized) do_dequantize(scratch.weight, w.quantized);
     matmul_.run(y, static_cast<bool>(residual), plain(x),
-                transposed(w.quantized ? scratch.weight : w.dense), w.bias, scratch.workspace);
+                transposed(weight_of(layer, scratch.weight)), w.bias, scratch.workspace);
   }
   if (!lora) return;
   if (scratch.x) {
     do_copy(scratch.x, x);
-    dropout(scratch.x, false, scratch.x, lora);
+    dropout(scratch.x, false, scratch.x, layer.first_row, lora);
   }
   if (scratch.a) do_convert(scratch.a, lora.a);
   matmul_.run(t, false, plain(scratch.x ? scratch.x : x),
@@ -76,23 +105,22 @@ void CpuOps::do_lora_linear_backward(Tensor dx, Tensor dy, Tensor x, const Linea
   int64_t out = 0, tail = in;
   for (const LoraLinear& linear : group.linears) {
     const int64_t width = linear.weight.out_features, rank = linear.lora ? linear.lora.rank() : 0;
-    backward(dx, out > 0, dy.columns(out, width), x.columns(0, in), x.columns(tail, rank), linear);
+    backward(dx, out > 0, dy.columns(out, width), x.columns(0, in), x.columns(tail, rank),
+             {linear, prepared_of(group, out, linear), group.first_row});
     out += width;
     tail += rank;
   }
 }
 
 void CpuOps::backward(Tensor dx, bool accumulate, Tensor dy, Tensor x, Tensor t,
-                      const LoraLinear& linear) {
-  const auto& [w, lora, gradient] = linear;
+                      const Layer& layer) {
+  const auto& [w, lora, gradient] = layer.linear;
   const Arena::Scope scope(arena());
-  const auto scratch = cpu::LoraLinearBackwardScratch::take(arena(), threads_, dy.rows, dy.dtype,
-                                                            static_cast<bool>(dx), w, lora);
-  if (dx) {
-    if (w.quantized) do_dequantize(scratch.weight, w.quantized);
-    matmul_.run(dx, accumulate, plain(dy), plain(w.quantized ? scratch.weight : w.dense), {},
+  const auto scratch = cpu::LoraLinearBackwardScratch::take(
+      arena(), threads_, dy.rows, dy.dtype, static_cast<bool>(dx), dx && !layer.prepared, w, lora);
+  if (dx)
+    matmul_.run(dx, accumulate, plain(dy), plain(weight_of(layer, scratch.weight)), {},
                 scratch.workspace);
-  }
   if (!lora) return;
 
   scale_into(scratch.b, lora.b, lora.scaling, elements(dy.dtype), threads_);
@@ -111,7 +139,7 @@ void CpuOps::backward(Tensor dx, bool accumulate, Tensor dy, Tensor x, Tensor t,
 
   if (scratch.x) {
     do_copy(scratch.x, x);
-    dropout(scratch.x, false, scratch.x, lora);
+    dropout(scratch.x, false, scratch.x, layer.first_row, lora);
   }
   matmul_.run(gradient.a, true, transposed(scratch.u), plain(scratch.x ? scratch.x : x), {},
               scratch.workspace);
@@ -121,7 +149,7 @@ void CpuOps::backward(Tensor dx, bool accumulate, Tensor dy, Tensor x, Tensor t,
   const Tensor a = scratch.a ? scratch.a : lora.a;
   if (scratch.x) {
     matmul_.run(scratch.x, false, plain(scratch.u), plain(a), {}, scratch.workspace);
-    dropout(dx, true, scratch.x, lora);
+    dropout(dx, true, scratch.x, layer.first_row, lora);
   } else {
     matmul_.run(dx, true, plain(scratch.u), plain(a), {}, scratch.workspace);
   }

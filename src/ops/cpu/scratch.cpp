@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/cpu/kernels/kernels.h"
+#include "ops/head_tiles.h"
 
 namespace nibble::cpu {
 namespace {
@@ -18,12 +19,20 @@ Tensor matmul_workspace(Arena& arena, int threads) {
   return take(arena, 1, bytes_per_thread * threads, DType::u8, "matmul workspace");
 }
 
+Tensor prepared_weights(Arena& arena, DType compute, const LinearGroup& group) {
+  const bool quantized = std::ranges::any_of(
+      group.linears, [](const LoraLinear& linear) { return static_cast<bool>(linear.weight.quantized);
+      });
+  if (!quantized) return {};
+  return take(arena, group.out_features(), group.in_features(), compute, "dequantized weights");
+}
+
 LoraLinearForwardScratch LoraLinearForwardScratch::take(Arena& arena, int threads, int64_t tokens,
-                                                        DType compute, bool has_y,
+                                                        DType compute, bool has_y, bool dequantizes,
                                                         const FrozenLinear& w,
                                                         const LoraAdapter& lora) {
   LoraLinearForwardScratch s;
-  if (has_y && w.quantized)
+  if (dequantizes && w.quantized)
     s.weight = cpu::take(arena, w.out_features, w.in_features, compute, "dequantized weight");
   if (lora) {
     if (lora.dropout > 0)
@@ -38,10 +47,10 @@ LoraLinearForwardScratch LoraLinearForwardScratch::take(Arena& arena, int thread
 
 LoraLinearBackwardScratch LoraLinearBackwardScratch::take(Arena& arena, int threads, int64_t tokens,
                                                           DType compute, bool has_dx,
-                                                          const FrozenLinear& w,
+                                                          bool dequantizes, const FrozenLinear& w,
                                                           const LoraAdapter& lora) {
   LoraLinearBackwardScratch s;
-  if (has_dx && w.quantized)
+  if (dequantizes && w.quantized)
     s.weight = cpu::take(arena, w.out_features, w.in_features, compute, "dequantized weight");
   if (lora) {
     if (lora.dropout > 0)
@@ -71,17 +80,31 @@ AttentionScratch AttentionScratch::take_backward(Arena& arena, int threads, int6
   return s;
 }
 
+Tensor head_tile(Arena& arena, int64_t vocabulary, int64_t features, DType compute) {
+  return take(arena, HeadTiles(vocabulary, vocabulary_tile).width(), features, compute,
+              "tile of the head");
+}
+
 CrossEntropyScratch CrossEntropyScratch::take(Arena& arena, int threads, int64_t trained,
-                                              int64_t features, int64_t vocabulary, DType compute) {
-  constexpr int64_t most_rows = 256;
+                                              int64_t features, int64_t vocabulary, DType compute,
+                                              LogitsIn held, bool has_dx, bool far) {
+  constexpr int64_t most_rows = 256, most_chunks = 8;
   constexpr int64_t most_bytes = int64_t{256} << 20;
-  const int64_t rows = std::clamp<int64_t>(most_bytes / (4 * vocabulary), 1,
-                                           std::min(most_rows, std::max<int64_t>(trained, 1)));
+  const HeadTiles tiles(vocabulary, vocabulary_tile);
   CrossEntropyScratch s;
-  s.x = cpu::take(arena, rows, features, compute, "trained rows");
-  s.logits = cpu::take(arena, rows, vocabulary, DType::f32, "logits");
-  s.losses = cpu::take(arena, 1, rows, DType::f32, "losses");
+  s.chunk = std::clamp<int64_t>(most_bytes / (4 * vocabulary), 1,
+                                std::min(most_rows, std::max<int64_t>(trained, 1)));
+  const int64_t rows = held == LogitsIn::rows
+                           ? s.chunk
+                           : std::min(most_chunks * s.chunk, std::max<int64_t>(trained, 1));
+  s.rows = cpu::take(arena, 1, rows, DType::i32, "trained rows");
   s.targets = cpu::take(arena, 1, rows, DType::i32, "targets");
+  s.x = cpu::take(arena, rows, features, compute, "head input");
+  if (has_dx) s.dx = cpu::take(arena, rows, features, DType::f32, "gradient of the head's input");
+  s.softmax = cpu::take(arena, rows, 3, DType::f32, "softmax");
+  s.logits = cpu::take(arena, held == LogitsIn::rows ? tiles.size() : 1, s.chunk * tiles.width(),
+                       DType::f32, "logits");
+  if (far) s.head = head_tile(arena, vocabulary, features, compute);
   s.workspace = matmul_workspace(arena, threads);
   return s;
 }

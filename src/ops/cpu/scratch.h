@@ -15,19 +15,26 @@ namespace nibble::cpu {
 // u8, what one matrix product may use beyond its operands.
 Tensor matmul_workspace(Arena& arena, int threads);
 
+// Rows of a batch that linear layers compute at a time.
+inline constexpr int64_t row_tile = 1024;
+
+// C [all out, in], the rows of quantized layers dequantized; empty where none is quantized.
+Tensor prepared_weights(Arena& arena, DType compute, const LinearGroup& group);
+
 struct LoraLinearForwardScratch {
-  Tensor weight;  // C [out, in], dequantized; empty for a dense weight
+  Tensor weight;  // C [out, in], dequantized; empty for a dense or prepared weight
   Tensor x;       // C [T, in], after dropout; empty without
   Tensor a;       // C [r, in]; empty for C = f32, as the parameter serves itself
   Tensor b;       // C [out, r], times scaling
   Tensor workspace;
-  // has_y false: only t is computed.
+  // has_y false: only t is computed. dequantizes: the weight is needed and not prepared.
   static LoraLinearForwardScratch take(Arena& arena, int threads, int64_t tokens, DType compute,
-                                       bool has_y, const FrozenLinear& w, const LoraAdapter& lora);
+                                       bool has_y, bool dequantizes, const FrozenLinear& w,
+                                       const LoraAdapter& lora);
 };
 
 struct LoraLinearBackwardScratch {
-  Tensor weight;      // C [out, in], dequantized; empty for a dense weight or without dx
+  Tensor weight;      // C [out, in], dequantized; empty for a dense or prepared weight
   Tensor x;           // C [T, in], dropout(x), then u A; empty without dropout
   Tensor a;           // C [r, in]; empty for C = f32 or without dx
   Tensor b;           // C [out, r], times scaling
@@ -35,7 +42,7 @@ struct LoraLinearBackwardScratch {
   Tensor gradient_b;  // f32 [r, out], the transposed gradient before scaling
   Tensor workspace;
   static LoraLinearBackwardScratch take(Arena& arena, int threads, int64_t tokens, DType compute,
-                                        bool has_dx, const FrozenLinear& w,
+                                        bool has_dx, bool dequantizes, const FrozenLinear& w,
                                         const LoraAdapter& lora);
 };
 
@@ -47,14 +54,23 @@ struct AttentionScratch {
                                         const AttentionShape& shape);
 };
 
+// Entries of the vocabulary that the head's products take at a time.
+inline constexpr int64_t vocabulary_tile = 8192;
+Tensor head_tile(Arena& arena, int64_t vocabulary, int64_t features, DType compute);
+
 struct CrossEntropyScratch {
-  Tensor x;        // C [chunk, D], the trained rows; then the gradient of them
-  Tensor logits;   // f32 [chunk, V], then their gradient in C, rows still V floats apart
-  Tensor losses;   // f32 [1, chunk]
-  Tensor targets;  // i32 [1, chunk]
+  int64_t chunk;   // rows of a product
+  Tensor rows;     // i32 [1, n], n trained rows at a time: chunk or, in tiles, several chunks
+  Tensor targets;  // i32 [1, n]
+  Tensor x;        // C [n, D], the trained rows; at last the gradient of them
+  Tensor dx;       // f32 [n, D], their gradient; empty without
+  Tensor softmax;  // f32 [n, 3]: what kernels know of each row's softmax
+  Tensor logits;   // f32 [tiles held, chunk * tile], a product's result dense in each row
+  Tensor head;     // C [tile, D], of a far head
   Tensor workspace;
   static CrossEntropyScratch take(Arena& arena, int threads, int64_t trained, int64_t features,
-                                  int64_t vocabulary, DType compute);
+                                  int64_t vocabulary, DType compute, LogitsIn held, bool has_dx,
+                                  bool far);
 };
 
 // f32 [1, pieces]: partial sums of sum_of_squares, one for each piece of fixed length.

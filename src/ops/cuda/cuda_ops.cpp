@@ -11,31 +11,39 @@ using cuda::check;
 using cuda::check_launch;
 using cuda::matrix;
 
-CudaOps::CudaOps(Arena& arena, int device)
-    : Ops(arena), stream_(device), staging_(stream_), matmul_(stream_), attention_(stream_) {}
+CudaOps::CudaOps(Arena& arena, int device, Arena* far)
+    : Ops(arena, far),
+      stream_(device),
+      side_(device),
+      copies_(stream_, device),
+      staging_(stream_),
+      matmul_(stream_),
+      attention_(stream_) {}
 
-void CudaOps::zero_columns(Tensor y) {
+void CudaOps::zero_columns(Tensor y, cudaStream_t stream) {
   const size_t size = size_of(y.dtype);
   check(cudaMemset2DAsync(y.data, static_cast<size_t>(y.stride) * size, 0,
-                          static_cast<size_t>(y.cols) * size, static_cast<size_t>(y.rows), stream_),
+                          static_cast<size_t>(y.cols) * size, static_cast<size_t>(y.rows), stream),
         "cudaMemset2DAsync");
 }
 
 void CudaOps::do_zero(Tensor y) {
-  if (!y.dense()) return zero_columns(y);
+  if (!y.dense()) return zero_columns(y, stream_);
   check(cudaMemsetAsync(y.data, 0, static_cast<size_t>(y.bytes()), stream_), "cudaMemsetAsync");
 }
 
-void CudaOps::do_copy(Tensor y, Tensor x) {
+void CudaOps::copy_on(Tensor y, Tensor x, cudaStream_t stream) {
   if (x.size() == 0) return;
   const size_t size = size_of(y.dtype);
   const auto stride = [&](Tensor t) {
     return static_cast<size_t>(std::max(t.stride, t.cols)) * size;
   };
   check(cudaMemcpy2DAsync(y.data, stride(y), x.data, stride(x), static_cast<size_t>(x.cols) * size,
-                          static_cast<size_t>(x.rows), cudaMemcpyDeviceToDevice, stream_),
+                          static_cast<size_t>(x.rows), cudaMemcpyDefault, stream),
         "cudaMemcpy2DAsync");
 }
+
+void CudaOps::do_copy(Tensor y, Tensor x) { copy_on(y, x, stream_); }
 
 void CudaOps::do_convert(Tensor y, Tensor x) {
   cuda::convert(y.data, y.dtype, x.data, x.dtype, x.size(), stream_);
@@ -48,6 +56,20 @@ void CudaOps::do_download(std::span<std::byte> y, Tensor x) {
   check(cudaMemcpyAsync(y.data(), x.data, y.size(), cudaMemcpyDeviceToHost, stream_),
         "cudaMemcpyAsync");
   check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+}
+
+Ops::Ticket CudaOps::do_fetch(Tensor y, Tensor x) {
+  const auto bytes = static_cast<size_t>(x.bytes());
+  return {copies_.copy(cuda::FarCopies::inward, y.data, x.data, bytes), false};
+}
+
+Ops::Ticket CudaOps::do_store(Tensor y, Tensor x) {
+  const auto bytes = static_cast<size_t>(x.bytes());
+  return {copies_.copy(cuda::FarCopies::outward, y.data, x.data, bytes), true};
+}
+
+void CudaOps::do_wait(Ticket ticket) {
+  copies_.wait(ticket.outward ? cuda::FarCopies::outward : cuda::FarCopies::inward, ticket.number);
 }
 
 void CudaOps::do_embedding(Tensor y, Tensor table, Tensor ids) {

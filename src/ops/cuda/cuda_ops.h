@@ -5,11 +5,15 @@
 
 #include <cuda_runtime_api.h>
 
+#include <array>
+
 #include "core/buffer.h"
 #include "ops/cuda/cudnn_attention.h"
 #include "ops/cuda/device.h"
+#include "ops/cuda/far_copies.h"
 #include "ops/cuda/kernels/kernels.h"
 #include "ops/cuda/matmul.h"
+#include "ops/cuda/scratch.h"
 #include "ops/ops.h"
 
 namespace nibble {
@@ -17,10 +21,12 @@ namespace nibble {
 class CudaOps final : public Ops {
  public:
   // The arena lies in memory of this device. Calls must come from one thread at a time.
-  CudaOps(Arena& arena, int device);
+  // Far memory is pinned.
+  CudaOps(Arena& arena, int device, Arena* far = nullptr);
 
   std::string_view name() const override { return "cuda"; }
   bool has_data() const override { return true; }
+  int64_t row_tile() const override { return cuda::row_tile; }
   cudaStream_t stream() const { return stream_; }
 
  private:
@@ -29,6 +35,10 @@ class CudaOps final : public Ops {
   void do_convert(Tensor y, Tensor x) override;
   void do_upload(Tensor y, std::span<const std::byte> x) override;
   void do_download(std::span<std::byte> y, Tensor x) override;
+  Ticket do_fetch(Tensor y, Tensor x) override;
+  Ticket do_store(Tensor y, Tensor x) override;
+  void do_wait(Ticket ticket) override;
+  void do_idle(Tensor) override {}
   void do_quantize_blocks(Tensor codes, Tensor absmax, Tensor x, const QuantSpec& spec,
                           Tensor code_map) override;
   void do_double_quantize(const QuantizedMatrix& q, Tensor absmax) override;
@@ -47,30 +57,44 @@ class CudaOps final : public Ops {
                              const AttentionShape& shape) override;
   void do_gated_silu_forward(Tensor y, Tensor gate, Tensor up) override;
   void do_gated_silu_backward(Tensor dgate, Tensor dup, Tensor dy, Tensor gate, Tensor up) override;
+  Tensor do_prepare(const LinearGroup& group, int64_t rows, DType compute) override;
   void do_lora_linear_forward(Tensor y, Tensor residual, Tensor x,
                               const LinearGroup& group) override;
   void do_lora_linear_backward(Tensor dx, Tensor dy, Tensor x, const LinearGroup& group) override;
   void do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
-                               int64_t trained, float gradient) override;
+                               int64_t trained, float gradient, LogitsIn held) override;
   void do_logits(Tensor logits, Tensor x, Tensor head) override;
   void do_sum_of_squares(Tensor y, Tensor x) override;
   void do_adamw(Tensor p, Tensor g, Tensor m, Tensor v, const AdamWOptions& options) override;
   void do_adamw_8bit(Tensor p, Tensor g, const Adam8bitState& state,
                      const AdamWOptions& options) override;
 
-  // lora_linear.cpp: the stacked weights of a group, [W | B] or W alone, and A.
-  void put_weights(Tensor stacked, const LinearGroup& group);
-  void put_factors_a(Tensor stacked, const LinearGroup& group);
-  void put_factors_b(Tensor stacked, const LinearGroup& group);
+  class HeadReader;  // linear_cross_entropy.cpp
+
+  // lora_linear.cpp: fills the stacked weights of a group; `weights`: the frozen ones, too.
+  void stack(const cuda::StackedWeights& stacked, const LinearGroup& group, bool weights,
+             cudaStream_t stream);
+  // The group's prepared weights, once they are there; or `scratch`, filled.
+  cuda::StackedWeights stacked_weights(const LinearGroup& group, Tensor scratch, bool weights);
   void few_tokens_forward(Tensor y, Tensor residual, Tensor x, const LinearGroup& group);
-  void dropout(Tensor y, bool accumulate, Tensor x, const LoraAdapter& lora);
-  void zero_columns(Tensor y);
+  void dropout(Tensor y, bool accumulate, Tensor x, int64_t first_row, const LoraAdapter& lora);
+  void zero_columns(Tensor y, cudaStream_t stream);
+  void copy_on(Tensor y, Tensor x, cudaStream_t stream);
 
   // attention.cpp: the kernels' view; offsets: i32 [2, documents + 1], filled here.
   cuda::AttentionProblem attention_problem(Tensor offsets, bool cudnn, Tensor q, Tensor k, Tensor v,
                                            const Documents& documents, const AttentionShape& shape);
 
-  cuda::Stream stream_;
+  // Weights that are dequantized beside the computation, and what tells that they are there.
+  struct Preparing {
+    void* weights = nullptr;  // null: waited for
+    cuda::Event begin, end;
+  };
+
+  cuda::Stream stream_, side_;
+  cuda::FarCopies copies_;
+  std::array<Preparing, 8> preparing_;
+  size_t next_preparing_ = 0;
   cuda::Staging staging_;
   cuda::Matmul matmul_;
   cuda::CudnnAttention attention_;

@@ -1,6 +1,9 @@
 #include "ops/cuda/device.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "core/error.h"
@@ -73,6 +76,39 @@ Buffer device_memory(size_t bytes) {
   return Buffer::adopt(static_cast<std::byte*>(data), bytes,
                        [](std::byte* memory, size_t) { (void)cudaFree(memory); });
 }
+
+// Huge pages, made by all processors at once: several times as fast as cudaHostAlloc.
+Buffer pinned_memory(size_t bytes) {
+  constexpr size_t huge_page = size_t{2} << 20;
+  const size_t size = (std::max<size_t>(bytes, 1) + huge_page - 1) / huge_page * huge_page;
+  void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED)
+    fail(ErrorKind::no_resources, "cannot reserve {} bytes of host memory: {}", size,
+         std::strerror(errno));
+  (void)madvise(data, size, MADV_HUGEPAGE);
+  auto* begin = static_cast<std::byte*>(data);
+#pragma omp parallel for schedule(static)
+  for (size_t page = 0; page < size; page += 4096)
+    *reinterpret_cast<volatile std::byte*>(begin + page) = std::byte{0};
+  const cudaError_t status = cudaHostRegister(data, size, cudaHostRegisterDefault);
+  if (status != cudaSuccess) {
+    (void)cudaGetLastError();
+    munmap(data, size);
+    fail(ErrorKind::no_resources,
+         "cannot pin {} bytes of host memory: {}; raise the limit of locked memory (ulimit -l), or "
+         "give a larger memory_budget, which needs less of it",
+         size, cudaGetErrorString(status));
+  }
+  return Buffer::adopt(begin, size, [](std::byte* memory, size_t length) {
+    (void)cudaHostUnregister(memory);
+    munmap(memory, length);
+  });
+}
+
+Event::Event() {
+  check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+}
+Event::~Event() { (void)cudaEventDestroy(event_); }
 
 Stream::Stream(int device) {
   check(cudaSetDevice(device), "cudaSetDevice");

@@ -30,6 +30,9 @@ DeviceProperties open_device(int device);
 // Device memory of the current device. Throws no_resources, stating what is free.
 Buffer device_memory(size_t bytes);
 
+// Pinned host memory, which kernels can use in place. Throws no_resources.
+Buffer pinned_memory(size_t bytes);
+
 class Stream {
  public:
   explicit Stream(int device);  // makes the device current
@@ -40,6 +43,19 @@ class Stream {
 
  private:
   cudaStream_t stream_ = nullptr;
+};
+
+// For order among streams; it keeps no time.
+class Event {
+ public:
+  Event();
+  ~Event();
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  operator cudaEvent_t() const { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
 };
 
 // Copies host memory to the device through pinned pieces, so that the host goes on while the

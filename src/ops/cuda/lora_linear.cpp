@@ -14,6 +14,7 @@ namespace nibble {
 using cuda::check_launch;
 using cuda::matrix;
 using cuda::plain;
+using cuda::StackedWeights;
 using cuda::transposed;
 
 namespace {
@@ -31,46 +32,79 @@ void for_each_layer(const LinearGroup& group, Visit visit) {
 
 }  // namespace
 
-void CudaOps::dropout(Tensor y, bool accumulate, Tensor x, const LoraAdapter& lora) {
+void CudaOps::dropout(Tensor y, bool accumulate, Tensor x, int64_t first_row,
+                      const LoraAdapter& lora) {
   cuda::dropout(matrix(y), accumulate, matrix(x),
-                {lora.dropout_key, lora.dropout_step, lora.dropout, 1.0f / (1.0f - lora.dropout)},
+                {lora.dropout_key, lora.dropout_step, lora.dropout, 1.0f / (1.0f - lora.dropout),
+                 first_row * x.cols},
                 stream_);
   check_launch("dropout");
 }
 
-void CudaOps::put_weights(Tensor stacked, const LinearGroup& group) {
-  const Span timed = span("dequantize");
-  for_each_layer(group, [&](const LoraLinear& layer, int64_t out, int64_t) {
-    const FrozenLinear& w = layer.weight;
-    const Tensor place = stacked.row_range(out, w.out_features).columns(0, w.in_features);
-    if (w.quantized)
-      do_dequantize(place, w.quantized);
-    else
-      do_copy(place, w.dense);
-  });
-}
-
-void CudaOps::put_factors_a(Tensor stacked, const LinearGroup& group) {
-  if (group.rank() < stacked.rows)
-    zero_columns(stacked.row_range(group.rank(), stacked.rows - group.rank()));
-  for_each_layer(group, [&](const LoraLinear& layer, int64_t, int64_t rank) {
-    if (!layer.lora) return;
-    const Tensor& a = layer.lora.a;
-    cuda::scale_from_f32(matrix(stacked.row_range(rank, a.rows)), matrix(a), 1, stream_);
-    check_launch("scale_from_f32");
-  });
-}
-
-void CudaOps::put_factors_b(Tensor stacked, const LinearGroup& group) {
+void CudaOps::stack(const StackedWeights& s, const LinearGroup& group, bool weights,
+                    cudaStream_t stream) {
+  const Tensor a = s.tail > 0 ? s.a() : Tensor{}, b = s.tail > 0 && s.out > 0 ? s.b() : Tensor{};
   // Elements that belong to no layer are zero; with one layer of full rank there are none.
-  if (group.linears.size() > 1 || group.rank() < stacked.cols) zero_columns(stacked);
+  if (a && group.rank() < s.tail)
+    zero_columns(a.row_range(group.rank(), s.tail - group.rank()), stream);
+  if (b && (group.linears.size() > 1 || group.rank() < s.tail)) zero_columns(b, stream);
   for_each_layer(group, [&](const LoraLinear& layer, int64_t out, int64_t rank) {
+    const FrozenLinear& w = layer.weight;
+    if (weights) {
+      const Tensor place = s.w().row_range(out, w.out_features);
+      if (w.quantized) {
+        cuda::dequantize(matrix(place), cuda::four_bit(w.quantized), stream);
+        check_launch("dequantize");
+      } else {
+        copy_on(place, w.dense, stream);
+      }
+    }
     if (!layer.lora) return;
-    const Tensor& b = layer.lora.b;
-    cuda::scale_from_f32(matrix(stacked.row_range(out, b.rows).columns(rank, b.cols)), matrix(b),
-                         layer.lora.scaling, stream_);
+    const LoraAdapter& lora = layer.lora;
+    cuda::scale_from_f32(matrix(a.row_range(rank, lora.rank())), matrix(lora.a), 1, stream);
+    if (b)
+      cuda::scale_from_f32(matrix(b.row_range(out, w.out_features).columns(rank, lora.rank())),
+                           matrix(lora.b), lora.scaling, stream);
     check_launch("scale_from_f32");
   });
+}
+
+// On the side stream: it begins when the memory is free, and need not end before it is used.
+Tensor CudaOps::do_prepare(const LinearGroup& group, int64_t rows, DType compute) {
+  const StackedWeights stacked = {cuda::stacked_weights(arena(), rows, compute, group),
+                                  group.out_features(), group.in_features(), group.tail()};
+  if (!stacked.all) return {};
+  Preparing& preparing = preparing_[next_preparing_++ % preparing_.size()];
+  if (preparing.weights)
+    cuda::check(cudaStreamWaitEvent(stream_, preparing.end, 0), "cudaStreamWaitEvent");
+  preparing.weights = stacked.all.data;
+  cuda::check(cudaEventRecord(preparing.begin, stream_), "cudaEventRecord");
+  cuda::check(cudaStreamWaitEvent(side_, preparing.begin, 0), "cudaStreamWaitEvent");
+  stack(stacked, group, true, side_);
+  cuda::check(cudaEventRecord(preparing.end, side_), "cudaEventRecord");
+  return stacked.all;
+}
+
+StackedWeights CudaOps::stacked_weights(const LinearGroup& group, Tensor scratch, bool weights) {
+  StackedWeights stacked = {group.prepared, group.out_features(), group.in_features(),
+                            group.tail()};
+  if (group.prepared) {
+    for (Preparing& preparing : preparing_) {
+      if (preparing.weights != group.prepared.data) continue;
+      cuda::check(cudaStreamWaitEvent(stream_, preparing.end, 0), "cudaStreamWaitEvent");
+      preparing.weights = nullptr;
+    }
+    return stacked;
+  }
+  const Span timed = span("dequantize");
+  stacked.all = scratch;
+  if (!scratch) {
+    stacked.all = group.linears.front().weight.dense;  // serves itself
+    return stacked;
+  }
+  if (scratch.rows == stacked.tail) stacked.out = 0;  // A alone
+  stack(stacked, group, weights, stream_);
+  return stacked;
 }
 
 void CudaOps::few_tokens_forward(Tensor y, Tensor residual, Tensor x, const LinearGroup& group) {
@@ -111,34 +145,27 @@ void CudaOps::do_lora_linear_forward(Tensor y, Tensor residual, Tensor x,
   const Arena::Scope scope(arena());
   const auto scratch =
       cuda::LoraLinearForwardScratch::take(arena(), x.rows, x.dtype, static_cast<bool>(y), group);
+  const StackedWeights stacked = stacked_weights(group, scratch.weights, static_cast<bool>(y));
   const int64_t in = group.in_features(), tail = group.tail();
   const Tensor input = x.columns(0, in), t = x.columns(in, tail);
   if (tail > 0) {
     const Span timed = span("adapter");
-    put_factors_a(scratch.a, group);
     if (!scratch.x) {
-      matmul_.run(t, {}, plain(input), transposed(scratch.a), {}, scratch.workspace);
+      matmul_.run(t, {}, plain(input), transposed(stacked.a()), {}, scratch.workspace);
     } else {
-      zero_columns(t);
+      zero_columns(t, stream_);
       for_each_layer(group, [&](const LoraLinear& layer, int64_t, int64_t rank) {
         if (!layer.lora) return;
         const int64_t r = layer.lora.rank();
-        dropout(scratch.x, false, input, layer.lora);
+        dropout(scratch.x, false, input, group.first_row, layer.lora);
         matmul_.run(t.columns(rank, r), {}, plain(scratch.x),
-                    transposed(scratch.a.row_range(rank, r)), {}, scratch.workspace);
+                    transposed(stacked.a().row_range(rank, r)), {}, scratch.workspace);
       });
     }
   }
   if (!y) return;
 
-  const FrozenLinear& first = group.linears.front().weight;
-  Tensor weight = first.dense;
-  if (scratch.weight) {
-    weight = scratch.weight;
-    put_weights(weight, group);
-    if (tail > 0) put_factors_b(weight.columns(in, tail), group);
-  }
-  Tensor bias = first.bias;
+  Tensor bias = group.linears.front().weight.bias;
   if (scratch.bias) {
     bias = scratch.bias;
     do_zero(bias);
@@ -148,22 +175,21 @@ void CudaOps::do_lora_linear_forward(Tensor y, Tensor residual, Tensor x,
     });
   }
   const Span timed = span("product");
-  matmul_.run(y, residual, plain(x), transposed(weight), bias, scratch.workspace);
+  matmul_.run(y, residual, plain(x), transposed(stacked.w_and_b()), bias, scratch.workspace);
 }
 
 void CudaOps::do_lora_linear_backward(Tensor dx, Tensor dy, Tensor x, const LinearGroup& group) {
   if (x.rows == 0) return;
   const Arena::Scope scope(arena());
-  const auto scratch = cuda::LoraLinearBackwardScratch::take(arena(), dy.rows, dy.dtype,
-                                                             static_cast<bool>(dx), group);
+  const auto scratch = cuda::LoraLinearBackwardScratch::take(arena(), dy.rows, dy.dtype, group);
+  const StackedWeights stacked = stacked_weights(group, scratch.weights, static_cast<bool>(dx));
   const int64_t in = group.in_features(), out = group.out_features(), tail = group.tail();
   const Tensor outer = dy.columns(0, out), u = dy.columns(out, tail);
   const Tensor input = x.columns(0, in), t = x.columns(in, tail);
 
   if (tail > 0) {
     const Span timed = span("adapter");
-    put_factors_b(scratch.b, group);
-    matmul_.run(u, {}, plain(outer), plain(scratch.b), {}, scratch.workspace);
+    matmul_.run(u, {}, plain(outer), plain(stacked.b()), {}, scratch.workspace);
     matmul_.run(scratch.gradient_b, {}, transposed(outer), plain(t), {}, scratch.workspace);
     if (!scratch.x)
       matmul_.run(scratch.gradient_a, {}, transposed(u), plain(input), {}, scratch.workspace);
@@ -173,7 +199,7 @@ void CudaOps::do_lora_linear_backward(Tensor dx, Tensor dy, Tensor x, const Line
       const int64_t r = layer.lora.rank();
       const Tensor gradient_a = scratch.gradient_a.row_range(rank, r);
       if (scratch.x) {
-        dropout(scratch.x, false, input, layer.lora);
+        dropout(scratch.x, false, input, group.first_row, layer.lora);
         matmul_.run(gradient_a, {}, transposed(u.columns(rank, r)), plain(scratch.x), {},
                     scratch.workspace);
       }
@@ -186,25 +212,18 @@ void CudaOps::do_lora_linear_backward(Tensor dx, Tensor dy, Tensor x, const Line
   }
   if (!dx) return;
 
-  Tensor weight = group.linears.front().weight.dense;
-  if (scratch.weight) {
-    weight = scratch.weight.row_range(0, out);
-    put_weights(weight, group);
-  }
-  if (tail > 0) put_factors_a(scratch.weight.row_range(out, tail), group);
   const Span timed = span("product");
   if (!scratch.x) {
-    matmul_.run(dx, {}, plain(dy), plain(scratch.weight ? scratch.weight : weight), {},
-                scratch.workspace);
+    matmul_.run(dx, {}, plain(dy), plain(stacked.w_and_a()), {}, scratch.workspace);
     return;
   }
-  matmul_.run(dx, {}, plain(outer), plain(weight), {}, scratch.workspace);
+  matmul_.run(dx, {}, plain(outer), plain(stacked.w()), {}, scratch.workspace);
   for_each_layer(group, [&](const LoraLinear& layer, int64_t, int64_t rank) {
     if (!layer.lora) return;
     const int64_t r = layer.lora.rank();
-    matmul_.run(scratch.x, {}, plain(u.columns(rank, r)),
-                plain(scratch.weight.row_range(out + rank, r)), {}, scratch.workspace);
-    dropout(dx, true, scratch.x, layer.lora);
+    matmul_.run(scratch.x, {}, plain(u.columns(rank, r)), plain(stacked.a().row_range(rank, r)), {},
+                scratch.workspace);
+    dropout(dx, true, scratch.x, group.first_row, layer.lora);
   });
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "ops/cuda/attention_scratch.h"
+#include "ops/head_tiles.h"
 
 namespace nibble::cuda {
 namespace {
@@ -44,31 +45,35 @@ Tensor matmul_workspace(Arena& arena) {
   return take(arena, 1, int64_t{32} << 20, DType::u8, "matmul workspace");
 }
 
+Tensor stacked_weights(Arena& arena, int64_t rows, DType compute, const LinearGroup& group) {
+  if (few_tokens(rows, group) || serves_itself(group)) return {};
+  return take(arena, group.out_features() + group.tail(), group.in_features() + group.tail(),
+              compute, "dequantized weights");
+}
+
 LoraLinearForwardScratch LoraLinearForwardScratch::take(Arena& arena, int64_t tokens, DType compute,
                                                         bool has_y, const LinearGroup& group) {
   LoraLinearForwardScratch s;
   if (few_tokens(tokens, group)) return s;
   const int64_t in = group.in_features(), out = group.out_features(), tail = group.tail();
-  if (has_y && !serves_itself(group))
-    s.weight = cuda::take(arena, out, in + tail, compute, "dequantized weight");
+  if (!group.prepared)
+    s.weights = has_y ? stacked_weights(arena, tokens, compute, group)
+                      : cuda::take(arena, tail, in + tail, compute, "adapters A");
   if (has_y && group.linears.size() > 1 &&
       std::ranges::any_of(group.linears, [](const LoraLinear& l) { return bool{l.weight.bias}; }))
     s.bias = cuda::take(arena, 1, out, compute, "biases");
-  if (tail > 0) s.a = cuda::take(arena, tail, in, compute, "adapter A");
   if (has_dropout(group)) s.x = cuda::take(arena, tokens, in, compute, "input after dropout");
   s.workspace = matmul_workspace(arena);
   return s;
 }
 
 LoraLinearBackwardScratch LoraLinearBackwardScratch::take(Arena& arena, int64_t tokens,
-                                                          DType compute, bool has_dx,
-                                                          const LinearGroup& group) {
+                                                          DType compute, const LinearGroup& group) {
   LoraLinearBackwardScratch s;
   const int64_t in = group.in_features(), out = group.out_features(), tail = group.tail();
-  if (has_dx && !serves_itself(group))
-    s.weight = cuda::take(arena, out + tail, in, compute, "dequantized weight");
+  if (!group.prepared && !serves_itself(group))
+    s.weights = cuda::take(arena, out + tail, in + tail, compute, "dequantized weights");
   if (tail > 0) {
-    s.b = cuda::take(arena, out, tail, compute, "adapter B");
     s.gradient_a = cuda::take(arena, tail, in, DType::f32, "gradient of A");
     s.gradient_b = cuda::take(arena, out, tail, DType::f32, "gradient of B");
   }
@@ -112,19 +117,33 @@ AttentionScratch AttentionScratch::take_backward(Arena& arena, std::span<const T
   return s;
 }
 
+Tensor head_tiles(Arena& arena, int64_t vocabulary, int64_t features, DType compute) {
+  return take(arena, 2 * HeadTiles(vocabulary, vocabulary_tile).width(), features, compute,
+              "tiles of the head");
+}
+
 CrossEntropyScratch CrossEntropyScratch::take(Arena& arena, int64_t trained, int64_t features,
-                                              int64_t vocabulary, DType compute) {
-  // Enough rows to fill the device with tiles, in both products.
-  constexpr int64_t most_rows = 1024;
+                                              int64_t vocabulary, DType compute, LogitsIn held,
+                                              bool has_dx, bool far) {
+  // A chunk has enough rows to fill the device with tiles, in both products; a far head passes by
+  // twice for each `most_chunks` of them.
+  constexpr int64_t most_rows = 1024, most_chunks = 8;
   constexpr int64_t most_bytes = int64_t{1} << 30;
-  const int64_t rows = std::clamp<int64_t>(most_bytes / (4 * vocabulary), 1,
-                                           std::min(most_rows, std::max<int64_t>(trained, 1)));
+  const HeadTiles tiles(vocabulary, vocabulary_tile);
+  const int64_t known = std::max<int64_t>(trained, 1);
   CrossEntropyScratch s;
-  s.rows = cuda::take(arena, 1, std::max<int64_t>(trained, 1), DType::i32, "trained rows");
-  s.targets = cuda::take(arena, 1, std::max<int64_t>(trained, 1), DType::i32, "targets");
+  s.chunk = std::clamp<int64_t>(most_bytes / (4 * vocabulary), 1, std::min(most_rows, known));
+  const int64_t rows =
+      held == LogitsIn::rows ? s.chunk : std::min(most_chunks * s.chunk, known);
+  s.rows = cuda::take(arena, 1, known, DType::i32, "trained rows");
+  s.targets = cuda::take(arena, 1, known, DType::i32, "targets");
   s.x = cuda::take(arena, rows, features, compute, "head input");
-  s.logits = cuda::take(arena, rows, vocabulary, DType::f32, "logits");
+  if (has_dx) s.dx = cuda::take(arena, rows, features, DType::f32, "gradient of the head's input");
+  s.softmax = cuda::take(arena, rows, 3, DType::f32, "softmax");
   s.losses = cuda::take(arena, 1, rows, DType::f32, "losses");
+  s.logits = cuda::take(arena, held == LogitsIn::rows ? tiles.size() : 1, s.chunk * tiles.width(),
+                        DType::f32, "logits");
+  if (far) s.head = head_tiles(arena, vocabulary, features, compute);
   s.workspace = matmul_workspace(arena);
   return s;
 }

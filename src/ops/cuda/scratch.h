@@ -21,12 +21,30 @@ inline constexpr int64_t most_few_tokens = 8;
 inline constexpr size_t most_few_layers = 4;
 bool few_tokens(int64_t tokens, const LinearGroup& group);
 
-// Where [W | B] and [W; A] are put together, the adapters' parts in the compute dtype.
+// Rows of a batch that linear layers compute at a time: enough to fill the device.
+inline constexpr int64_t row_tile = 4096;
+
+// The weights of a group, W, with the adapters beside and below them, B times its scaling, so that
+// y = [x | t] [W | B]^T and dx = [dy | u] [W; A] are products of one matrix:
+//   W B
+//   A -
+// A and B of all layers are stacked, in the rows and columns of their own layer.
+struct StackedWeights {
+  Tensor all;  // C [out + tail, in + tail]
+  int64_t out = 0, in = 0, tail = 0;
+  Tensor w() const { return all.row_range(0, out).columns(0, in); }
+  Tensor a() const { return all.row_range(out, tail).columns(0, in); }
+  Tensor b() const { return all.row_range(0, out).columns(in, tail); }
+  Tensor w_and_b() const { return all.row_range(0, out); }
+  Tensor w_and_a() const { return all.columns(0, in); }
+};
+// Memory for it; empty where a single dense weight serves itself, and for few_tokens().
+Tensor stacked_weights(Arena& arena, int64_t rows, DType compute, const LinearGroup& group);
+
 struct LoraLinearForwardScratch {
-  Tensor weight;  // C [all out, in + tail]; empty where a dense weight serves itself
-  Tensor bias;    // C [1, all out], or empty
-  Tensor a;       // C [tail, in], all A stacked; rows beyond the ranks are zero
-  Tensor x;       // C [T, in], after dropout; empty without
+  Tensor weights;  // C [out + tail, in + tail]; without y [tail, in + tail]; empty where prepared
+  Tensor bias;     // C [1, all out], or empty
+  Tensor x;        // C [T, in], after dropout; empty without
   Tensor workspace;
   // has_y false: only t is computed. Nothing is taken for few_tokens().
   static LoraLinearForwardScratch take(Arena& arena, int64_t tokens, DType compute, bool has_y,
@@ -34,13 +52,12 @@ struct LoraLinearForwardScratch {
 };
 
 struct LoraLinearBackwardScratch {
-  Tensor weight;      // C [all out + tail, in]: W, and A below it; empty as above
-  Tensor b;           // C [all out, tail]: scaling * B of each layer in its rows and columns
+  Tensor weights;     // C [out + tail, in + tail]; empty where prepared or served
   Tensor x;           // C [T, in], dropout(x), then u A; empty without dropout
   Tensor gradient_a;  // f32 [tail, in]
   Tensor gradient_b;  // f32 [all out, tail]
   Tensor workspace;
-  static LoraLinearBackwardScratch take(Arena& arena, int64_t tokens, DType compute, bool has_dx,
+  static LoraLinearBackwardScratch take(Arena& arena, int64_t tokens, DType compute,
                                         const LinearGroup& group);
 };
 
@@ -58,16 +75,26 @@ struct AttentionScratch {
                                         const Documents& documents, const AttentionShape& shape);
 };
 
+// Entries of the vocabulary that the head's products take at a time.
+inline constexpr int64_t vocabulary_tile = 16384;
+
 struct CrossEntropyScratch {
-  Tensor rows;     // i32 [1, trained], which rows are trained
-  Tensor targets;  // i32 [1, trained]
-  Tensor x;        // C [chunk, D], the trained rows; then the gradient of them
-  Tensor logits;   // f32 [chunk, V], then their gradient in C, rows still V floats apart
-  Tensor losses;   // f32 [1, chunk]
+  int64_t chunk;    // rows of a product
+  Tensor rows;      // i32 [1, trained], which rows are trained
+  Tensor targets;   // i32 [1, trained]
+  Tensor x;         // C [n, D], n trained rows at a time; then the gradient of them
+  Tensor dx;        // f32 [n, D], their gradient; empty without
+  Tensor softmax;   // f32 [n, 3]: what kernels know of each row's softmax
+  Tensor losses;    // f32 [1, n]
+  Tensor logits;    // f32 [tiles held, chunk * tile], a product's result dense in each row
+  Tensor head;      // C [2 * tile, D], two tiles of a far head
   Tensor workspace;
   static CrossEntropyScratch take(Arena& arena, int64_t trained, int64_t features,
-                                  int64_t vocabulary, DType compute);
+                                  int64_t vocabulary, DType compute, LogitsIn held, bool has_dx,
+                                  bool far);
 };
+// C [2 * tile, D], two tiles of a far head.
+Tensor head_tiles(Arena& arena, int64_t vocabulary, int64_t features, DType compute);
 
 // f64 as u8 [1, 8 n]: partial sums.
 Tensor double_partials(Arena& arena, int64_t n);

@@ -5,6 +5,7 @@
 
 #include "ops/cpu/scratch.h"
 #include "ops/cuda/scratch.h"
+#include "ops/head_tiles.h"
 
 namespace nibble {
 namespace {
@@ -34,6 +35,14 @@ double visible_pairs(const Documents& documents, int64_t window) {
 
 }  // namespace
 
+int64_t PlanOps::row_tile() const { return profile_.cuda ? cuda::row_tile : cpu::row_tile; }
+
+void PlanOps::reset_costs() {
+  costs_ = {};
+  for (Queue* queue : {&inward_, &outward_}) queue->ends.assign(queue->ends.size(), 0);
+  prepared_ = 0;
+}
+
 void PlanOps::product(double m, double n, double k) {
   const double flops = 2 * m * n * k;
   costs_.product_flops += flops;
@@ -53,6 +62,32 @@ void PlanOps::move(double bytes) {
 }
 
 void PlanOps::launch(int kernels) { costs_.seconds += kernels * profile_.launch_seconds; }
+
+void PlanOps::link(double bytes_in, double bytes_out) {
+  costs_.link_in += bytes_in;
+  costs_.link_out += bytes_out;
+  costs_.seconds += std::max(bytes_in, bytes_out) / profile_.link_bytes;
+}
+
+void PlanOps::wait_until(double time) {
+  if (time <= costs_.seconds) return;
+  costs_.stalled += time - costs_.seconds;
+  costs_.seconds = time;
+}
+
+Ops::Ticket PlanOps::copy(Queue& queue, double bytes, bool outward) {
+  (outward ? costs_.link_out : costs_.link_in) += bytes;
+  const double begin = std::max(queue.end(), costs_.seconds);
+  queue.ends.push_back(begin + bytes / profile_.link_bytes);
+  return {static_cast<int64_t>(queue.ends.size()), outward};
+}
+
+Ops::Ticket PlanOps::do_fetch(Tensor y, Tensor) { return copy(inward_, bytes_of({y}), false); }
+Ops::Ticket PlanOps::do_store(Tensor, Tensor x) { return copy(outward_, bytes_of({x}), true); }
+void PlanOps::do_wait(Ticket ticket) {
+  const Queue& queue = ticket.outward ? outward_ : inward_;
+  wait_until(queue.ends[static_cast<size_t>(ticket.number - 1)]);
+}
 
 void PlanOps::dequantized(const FrozenLinear& w) {
   if (w.quantized) move(bytes_of(w.quantized) + 2.0 * static_cast<double>(w.quantized.size()));
@@ -79,7 +114,10 @@ void PlanOps::do_dequantize(Tensor w, const QuantizedMatrix& q) {
   move(bytes_of({w}) + bytes_of(q));
 }
 
-void PlanOps::do_embedding(Tensor y, Tensor, Tensor) { move(2 * bytes_of({y})); }
+void PlanOps::do_embedding(Tensor y, Tensor table, Tensor) {
+  move(2 * bytes_of({y}));
+  if (is_far(table)) link(bytes_of({y}), 0);
+}
 
 void PlanOps::do_rope_tables(Tensor cos, Tensor sin, Tensor, Tensor, Tensor, float) {
   move(bytes_of({cos, sin}));
@@ -137,29 +175,55 @@ void PlanOps::do_gated_silu_backward(Tensor dgate, Tensor dup, Tensor dy, Tensor
   move(bytes_of({dgate, dup, dy, gate, up}));
 }
 
+double PlanOps::dequantizing_seconds(const LinearGroup& group) const {
+  double bytes = 0;
+  for (const LoraLinear& linear : group.linears) {
+    const FrozenLinear& w = linear.weight;
+    const auto size = static_cast<double>(w.out_features * w.in_features);
+    if (w.quantized) bytes += bytes_of(w.quantized) + 2.0 * size;
+    if (w.dense) bytes += 4.0 * size;
+  }
+  return bytes / profile_.memory_bytes;
+}
+
+// Beside the computation on a GPU.
+Tensor PlanOps::do_prepare(const LinearGroup& group, int64_t rows, DType compute) {
+  if (!profile_.cuda) {
+    const Tensor prepared = cpu::prepared_weights(arena(), compute, group);
+    costs_.seconds += prepared ? dequantizing_seconds(group) : 0;
+    return prepared;
+  }
+  const Tensor prepared = cuda::stacked_weights(arena(), rows, compute, group);
+  if (prepared)
+    prepared_ = std::max(prepared_, costs_.seconds) + dequantizing_seconds(group);
+  return prepared;
+}
+
 void PlanOps::linear_scratch(bool backward, bool has_output, Tensor x, const LinearGroup& group) {
   const Arena::Scope scope(arena());
   if (profile_.cuda) {
     if (backward)
-      (void)cuda::LoraLinearBackwardScratch::take(arena(), x.rows, x.dtype, has_output, group);
+      (void)cuda::LoraLinearBackwardScratch::take(arena(), x.rows, x.dtype, group);
     else
       (void)cuda::LoraLinearForwardScratch::take(arena(), x.rows, x.dtype, has_output, group);
     return;
   }
   for (const auto& [w, lora, gradient] : group.linears) {
     const Arena::Scope layer(arena());
+    const bool dequantizes = has_output && !group.prepared;
     if (backward)
       (void)cpu::LoraLinearBackwardScratch::take(arena(), profile_.threads, x.rows, x.dtype,
-                                                 has_output, w, lora);
+                                                 has_output, dequantizes, w, lora);
     else
       (void)cpu::LoraLinearForwardScratch::take(arena(), profile_.threads, x.rows, x.dtype,
-                                                has_output, w, lora);
+                                                has_output, dequantizes, w, lora);
   }
 }
 
 void PlanOps::do_lora_linear_forward(Tensor y, Tensor residual, Tensor x,
                                      const LinearGroup& group) {
   linear_scratch(false, static_cast<bool>(y), x, group);
+  if (group.prepared) wait_until(prepared_);
   const auto tokens = static_cast<double>(x.rows);
   for (const auto& [w, lora, gradient] : group.linears) {
     const auto in = static_cast<double>(w.in_features), out = static_cast<double>(w.out_features);
@@ -174,14 +238,14 @@ void PlanOps::do_lora_linear_forward(Tensor y, Tensor residual, Tensor x,
         move(bytes_of(w.quantized));
         continue;
       }
-      dequantized(w);
-      if (w.dense && lora) move(2 * in * out * element);  // copied beside the adapter
+      if (!group.prepared) dequantized(w);
+      if (w.dense && lora && !group.prepared) move(2 * in * out * element);  // beside the adapter
       product(tokens, out, in + rank);
       if (residual) move(tokens * out * element);
       continue;
     }
     if (y) {
-      dequantized(w);
+      if (!group.prepared) dequantized(w);
       product(tokens, out, in);
       if (residual) move(2 * tokens * out * element);
     }
@@ -197,6 +261,7 @@ void PlanOps::do_lora_linear_forward(Tensor y, Tensor residual, Tensor x,
 
 void PlanOps::do_lora_linear_backward(Tensor dx, Tensor dy, Tensor, const LinearGroup& group) {
   linear_scratch(true, static_cast<bool>(dx), dy, group);
+  if (group.prepared) wait_until(prepared_);
   const auto tokens = static_cast<double>(dy.rows);
   for (const auto& [w, lora, gradient] : group.linears) {
     const auto in = static_cast<double>(w.in_features), out = static_cast<double>(w.out_features);
@@ -207,13 +272,13 @@ void PlanOps::do_lora_linear_backward(Tensor dx, Tensor dy, Tensor, const Linear
       if (lora) move(tokens * (2 * out + in) * element);
       if (lora && lora.dropout > 0) move(6 * tokens * in * element);
       if (!dx) continue;
-      dequantized(w);
-      if (w.dense && lora) move(2 * in * out * element);
+      if (!group.prepared) dequantized(w);
+      if (w.dense && lora && !group.prepared) move(2 * in * out * element);
       product(tokens, in, out + rank);
       continue;
     }
     if (dx) {
-      dequantized(w);
+      if (!group.prepared) dequantized(w);
       product(tokens, in, out);
     }
     if (!lora) continue;
@@ -228,27 +293,48 @@ void PlanOps::do_lora_linear_backward(Tensor dx, Tensor dy, Tensor, const Linear
   }
 }
 
+// Of a far head in tiles, each product waits for its tile, and the next tile comes meanwhile.
 void PlanOps::do_linear_cross_entropy(Tensor, Tensor dx, Tensor x, Tensor head, Tensor,
-                                      int64_t trained, float) {
+                                      int64_t trained, float, LogitsIn held) {
   const Arena::Scope scope(arena());
+  const bool has_dx = static_cast<bool>(dx), far = is_far(head);
+  int64_t at_once = 0;
   if (profile_.cuda)
-    (void)cuda::CrossEntropyScratch::take(arena(), trained, x.cols, head.rows, x.dtype);
+    at_once = cuda::CrossEntropyScratch::take(arena(), trained, x.cols, head.rows, x.dtype, held,
+                                              has_dx, far)
+                  .x.rows;
   else
-    (void)cpu::CrossEntropyScratch::take(arena(), profile_.threads, trained, x.cols, head.rows,
-                                         x.dtype);
-  const auto rows = static_cast<double>(trained);
+    at_once = cpu::CrossEntropyScratch::take(arena(), profile_.threads, trained, x.cols, head.rows,
+                                             x.dtype, held, has_dx, far)
+                  .x.rows;
   const auto vocabulary = static_cast<double>(head.rows), features = static_cast<double>(x.cols);
-  product(rows, vocabulary, features);
-  move(rows * vocabulary * 8);
-  if (dx) product(rows, features, vocabulary);
+  for_chunks(trained, at_once, [&](int64_t, int64_t count) {
+    const auto rows = static_cast<double>(count);
+    const auto pass = [&](int products) {
+      const double link_end =
+          costs_.seconds + (far ? bytes_of({head}) / profile_.link_bytes : 0);
+      for (int i = 0; i < products; ++i) product(rows, vocabulary, features);
+      if (!far) return;
+      costs_.link_in += bytes_of({head});
+      wait_until(link_end);
+    };
+    pass(1);
+    if (has_dx) pass(held == LogitsIn::tiles ? 2 : 1);
+    move(rows * vocabulary * 8);
+  });
 }
 
 void PlanOps::do_logits(Tensor logits, Tensor x, Tensor head) {
   const Arena::Scope scope(arena());
-  if (profile_.cuda)
+  const bool far = is_far(head);
+  if (profile_.cuda) {
+    if (far) (void)cuda::head_tiles(arena(), head.rows, head.cols, head.dtype);
     (void)cuda::matmul_workspace(arena());
-  else
+  } else {
+    if (far) (void)cpu::head_tile(arena(), head.rows, head.cols, head.dtype);
     (void)cpu::matmul_workspace(arena(), profile_.threads);
+  }
+  if (far) link(bytes_of({head}), 0);
   product(static_cast<double>(x.rows), static_cast<double>(head.rows), static_cast<double>(x.cols));
   move(bytes_of({logits}));
 }
@@ -263,11 +349,14 @@ void PlanOps::do_sum_of_squares(Tensor, Tensor x) {
 }
 void PlanOps::do_adamw(Tensor p, Tensor g, Tensor m, Tensor v, const AdamWOptions&) {
   move(2 * bytes_of({p, m, v}) + bytes_of({g}));
+  if (is_far(m)) link(bytes_of({m, v}), bytes_of({m, v}));
 }
 void PlanOps::do_adamw_8bit(Tensor p, Tensor g, const Adam8bitState& state, const AdamWOptions&) {
   const Arena::Scope scope(arena());
   if (profile_.cuda) (void)cuda::moment_maps(arena());
   move(2 * bytes_of({p, state.m_codes, state.v_codes}) + bytes_of({g}));
+  const double moments = bytes_of({state.m_codes, state.v_codes});
+  if (is_far(state.m_codes)) link(moments, moments);
 }
 
 }  // namespace nibble

@@ -19,7 +19,8 @@ struct Rows {  // rms_norm.cpp, pointwise.cpp, cross_entropy.cpp
   static void dropout(void* y, bool accumulate, const void* x, int64_t first, int64_t n,
                       const DropoutStream& stream);
   static void scale_from_f32(void* y, const float* x, int64_t n, float scale);
-  static float cross_entropy(float* logits, int64_t n, int64_t label, float gradient);
+  static void softmax_gradient(float* logits, int64_t n, const Softmax& softmax, int64_t target,
+                               float gradient);
   static float dot(const void* x, const void* y, int64_t n);
 };
 
@@ -39,6 +40,7 @@ void quantize_block(uint8_t* codes, float* absmax, const void* x, Element x_type
                     const FourBitLevels& levels);
 void quantize_scales(uint8_t* codes, float* absmax, const float* x, int64_t n, float offset,
                      const float* map);
+void softmax_tile(Softmax* softmax, bool first, const float* logits, int64_t n, int64_t target);
 void add_scaled(float* y, const float* x, int64_t n, float scale);
 double sum_of_squares(const float* x, int64_t n);
 void adamw(float* p, const float* g, float* m, float* v, int64_t n, const AdamWStep& step);

@@ -66,6 +66,11 @@ struct DropoutStream {
   float probability, scale;
 };
 
+// Of a row of logits that is seen in tiles: sum is that of exp(logit - max).
+struct Softmax {
+  float max, sum, target;  // target: the logit of the label
+};
+
 // One query tile of one head of one document, against all keys that it sees.
 // Pointers are at the tile's first query row, the document's first key row, and the head's first
 // column. Query i stands at key `first_position + i` and sees keys up to itself.
@@ -112,8 +117,10 @@ struct ElementKernels {
                   const DropoutStream& stream);
   // y = scale * x.
   void (*scale_from_f32)(void* y, const float* x, int64_t n, float scale);
-  // Loss of one row of logits; d logits overwrites the row from its beginning in the compute dtype.
-  float (*cross_entropy)(float* logits, int64_t n, int64_t label, float gradient);
+  // gradient * (softmax - one-hot) overwrites a tile of a row's logits from its beginning in the
+  // compute dtype; target is relative to the tile and may lie outside of it.
+  void (*softmax_gradient)(float* logits, int64_t n, const Softmax& softmax, int64_t target,
+                           float gradient);
   float (*dot)(const void* x, const void* y, int64_t n);
   // w[begin, end) of the matrix, begin a multiple of block_size; values round to source first.
   void (*dequantize)(void* w, const uint8_t* codes, const float* code_map,
@@ -139,6 +146,9 @@ struct Kernels {
   // One block of the scales: codes and absmax of x - offset.
   void (*quantize_scales)(uint8_t* codes, float* absmax, const float* x, int64_t n, float offset,
                           const float* map);
+  // Adds a tile of a row's logits; the first one begins.
+  void (*softmax_tile)(Softmax* softmax, bool first, const float* logits, int64_t n,
+                       int64_t target);
   // y += scale * x
   void (*add_scaled)(float* y, const float* x, int64_t n, float scale);
   double (*sum_of_squares)(const float* x, int64_t n);

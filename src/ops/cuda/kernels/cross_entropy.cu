@@ -1,4 +1,5 @@
-// Head and loss: which rows are trained, the loss and gradient of their logits, and the sum.
+// Head and loss: which rows are trained, their softmax tile by tile, its loss and gradient, and the
+// sum.
 #include <cmath>
 
 #include "ops/cuda/kernels/elements.cuh"
@@ -8,6 +9,7 @@ namespace nibble::cuda {
 namespace {
 
 constexpr int threads = 1024;
+constexpr int row_threads = 512;  // of a row of a tile
 
 // ---- rows with a label
 
@@ -38,94 +40,102 @@ __global__ void __launch_bounds__(threads)
 // ---- loss and gradient
 
 // The sum of exp(x - max) over some x; its largest may be minus infinity.
-struct Softmax {
+struct Part {
   float max = -INFINITY, sum = 0;
   __device__ float shift() const { return max == -INFINITY ? 0 : max; }
 };
 
-__device__ Softmax merge(Softmax a, Softmax b) {
-  Softmax both;
+__device__ Part merge(Part a, Part b) {
+  Part both;
   both.max = fmaxf(a.max, b.max);
   both.sum = a.sum * expf(a.max - both.shift()) + b.sum * expf(b.max - both.shift());
   return both;
 }
 
 // Only lane 0's result is of use: merge() is not symmetric in its last bits.
-__device__ Softmax merge_lanes(Softmax x) {
+__device__ Part merge_lanes(Part x) {
   for (int offset = 16; offset > 0; offset /= 2)
     x = merge(x, {__shfl_down_sync(0xffffffffu, x.max, offset),
                   __shfl_down_sync(0xffffffffu, x.sum, offset)});
   return x;
 }
 
-__device__ Softmax merge_block(Softmax x) {
-  __shared__ float maxima[threads / 32], sums[threads / 32];
+__device__ Part merge_block(Part x) {
+  __shared__ float maxima[32], sums[32];
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   x = merge_lanes(x);
   if (lane == 0) maxima[warp] = x.max, sums[warp] = x.sum;
   __syncthreads();
   if (warp == 0) {
-    x = merge_lanes({maxima[lane], sums[lane]});
+    x = merge_lanes(lane < row_threads / 32 ? Part{maxima[lane], sums[lane]} : Part{});
     if (lane == 0) maxima[0] = x.max, sums[0] = x.sum;
   }
   __syncthreads();
   return {maxima[0], sums[0]};
 }
 
-// One block a row. The first pass goes downwards, so that the second, which goes upwards, finds the
-// row's beginning in the cache.
-//
-// The gradient lies where the logits lay. In 16 bits, round k of the second pass writes bytes that
-// were read in round k / 2: all threads must be through with that. So they wait after reading in
-// rounds 0, 2, 6, 14, ..., each of which is enough for rounds up to twice its number, plus one.
-template <typename T, bool vector>
-__global__ void __launch_bounds__(threads)
-    cross_entropy_kernel(float* losses, float* logits, const int32_t* targets, int64_t vocabulary,
-                         float gradient, bool has_gradient) {
-  float* row = logits + int64_t{blockIdx.x} * vocabulary;
-  T* gradients = reinterpret_cast<T*>(row);
-  const int target = targets[blockIdx.x];
-  const float target_logit = row[target];  // merge_block() waits before anybody writes
-  const int chunks = static_cast<int>(ceil_div(vocabulary, chunk_size));
-  const auto load = [&](int chunk) {
-    return load_chunk<vector>(row + int64_t{chunk} * chunk_size,
-                              vocabulary - int64_t{chunk} * chunk_size);
-  };
-  const auto exists = [&](int chunk, int i) {
-    return vector || int64_t{chunk} * chunk_size + i < vocabulary;
-  };
-
-  Softmax softmax;
+// One block a row, here and below.
+template <bool vector>
+__global__ void __launch_bounds__(row_threads)
+    add_to_softmax_kernel(Softmax* softmax, const float* logits, const int32_t* targets,
+                          int64_t cols, int64_t first) {
+  const float* row = logits + int64_t{blockIdx.x} * cols;
+  const int chunks = static_cast<int>(ceil_div(cols, chunk_size));
+  Part part;
 #pragma unroll 2
-  for (int chunk = chunks - 1 - static_cast<int>(threadIdx.x); chunk >= 0; chunk -= threads) {
-    const Chunk<float> x = load(chunk);
-    Softmax next;
-    next.max = softmax.max;
+  for (int chunk = static_cast<int>(threadIdx.x); chunk < chunks; chunk += row_threads) {
+    const int64_t begin = int64_t{chunk} * chunk_size;
+    const Chunk<float> x = load_chunk<vector>(row + begin, cols - begin);
+    const auto exists = [&](int i) { return vector || begin + i < cols; };
+    Part next;
+    next.max = part.max;
     for (int i = 0; i < chunk_size; ++i)
-      if (exists(chunk, i)) next.max = fmaxf(next.max, x[i]);
-    next.sum = softmax.sum * expf(softmax.max - next.shift());
+      if (exists(i)) next.max = fmaxf(next.max, x[i]);
+    next.sum = part.sum * expf(part.max - next.shift());
     for (int i = 0; i < chunk_size; ++i)
-      if (exists(chunk, i)) next.sum += expf(x[i] - next.shift());
-    softmax = next;
+      if (exists(i)) next.sum += expf(x[i] - next.shift());
+    part = next;
   }
-  softmax = merge_block(softmax);
-  if (threadIdx.x == 0) losses[blockIdx.x] = logf(softmax.sum) - (target_logit - softmax.max);
-  if (!has_gradient) return;
+  part = merge_block(part);
+  if (threadIdx.x != 0) return;
+  Softmax& mine = softmax[blockIdx.x];
+  if (first > 0) part = merge({mine.max, mine.sum}, part);
+  mine.max = part.max;
+  mine.sum = part.sum;
+  const int64_t target = targets[blockIdx.x] - first;
+  if (target >= 0 && target < cols) mine.target = row[target];
+}
 
-  const float scale = gradient / softmax.sum;
-  for (int round = 0; round * threads < chunks; ++round) {
-    const int chunk = round * threads + static_cast<int>(threadIdx.x);
+__global__ void softmax_losses_kernel(float* losses, const Softmax* softmax, int64_t rows) {
+  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i < rows) losses[i] = logf(softmax[i].sum) - (softmax[i].target - softmax[i].max);
+}
+
+// The gradient lies where the logits lay. In 16 bits, round k writes bytes that were read in round
+// k / 2: all threads must be through with that. So they wait after reading in rounds 0, 2, 6, 14,
+// ..., each of which is enough for rounds up to twice its number, plus one.
+template <typename T, bool vector>
+__global__ void __launch_bounds__(row_threads)
+    softmax_gradient_kernel(float* logits, const Softmax* softmax, const int32_t* targets,
+                            int64_t cols, int64_t first, float gradient) {
+  float* row = logits + int64_t{blockIdx.x} * cols;
+  T* gradients = reinterpret_cast<T*>(row);
+  const int64_t target = targets[blockIdx.x] - first;
+  const int chunks = static_cast<int>(ceil_div(cols, chunk_size));
+  const float max = softmax[blockIdx.x].max, scale = gradient / softmax[blockIdx.x].sum;
+  for (int round = 0; round * row_threads < chunks; ++round) {
+    const int chunk = round * row_threads + static_cast<int>(threadIdx.x);
+    const int64_t begin = int64_t{chunk} * chunk_size;
     Chunk<float> x;
-    if (chunk < chunks) x = load(chunk);
+    if (chunk < chunks) x = load_chunk<vector>(row + begin, cols - begin);
     if (sizeof(T) < sizeof(float) && ((round + 2) & (round + 1)) == 0) __syncthreads();
     if (chunk >= chunks) continue;
     float d[chunk_size];
     for (int i = 0; i < chunk_size; ++i) {
-      d[i] = expf(x[i] - softmax.max) * scale;
-      if (chunk * chunk_size + i == target) d[i] -= gradient;
+      d[i] = expf(x[i] - max) * scale;
+      if (begin + i == target) d[i] -= gradient;
     }
-    store_chunk<vector>(gradients + int64_t{chunk} * chunk_size, d,
-                        vocabulary - int64_t{chunk} * chunk_size);
+    store_chunk<vector>(gradients + begin, d, cols - begin);
   }
 }
 
@@ -144,14 +154,29 @@ void trained_rows(int32_t* rows, int32_t* targets, const int32_t* labels, int64_
   trained_rows_kernel<<<1, threads, 0, stream>>>(rows, targets, labels, tokens, trained);
 }
 
-void cross_entropy(float* losses, float* logits, const int32_t* targets, int64_t rows,
-                   int64_t vocabulary, float gradient, bool has_gradient, DType gradient_type,
-                   cudaStream_t stream) {
-  if (rows <= 0 || vocabulary <= 0) return;
+void add_to_softmax(Softmax* softmax, const LogitsTile& tile, const int32_t* targets,
+                    cudaStream_t stream) {
+  if (tile.rows <= 0 || tile.cols <= 0) return;
+  dispatch(aligned(tile.data) && tile.cols % chunk_size == 0, [&](auto vector) {
+    add_to_softmax_kernel<vector><<<static_cast<unsigned>(tile.rows), row_threads, 0, stream>>>(
+        softmax, tile.data, targets, tile.cols, tile.first);
+  });
+}
+
+void softmax_losses(float* losses, const Softmax* softmax, int64_t rows, cudaStream_t stream) {
+  if (rows <= 0) return;
+  softmax_losses_kernel<<<static_cast<unsigned>(ceil_div(rows, 256)), 256, 0, stream>>>(
+      losses, softmax, rows);
+}
+
+void softmax_gradient(const LogitsTile& tile, const Softmax* softmax, const int32_t* targets,
+                      float gradient, DType gradient_type, cudaStream_t stream) {
+  if (tile.rows <= 0 || tile.cols <= 0) return;
   dispatch(gradient_type, [&]<typename T>(T) {
-    dispatch(aligned(logits) && vocabulary % chunk_size == 0, [&](auto vector) {
-      cross_entropy_kernel<T, vector><<<static_cast<unsigned>(rows), threads, 0, stream>>>(
-          losses, logits, targets, vocabulary, gradient, has_gradient);
+    dispatch(aligned(tile.data) && tile.cols % chunk_size == 0, [&](auto vector) {
+      softmax_gradient_kernel<T, vector>
+          <<<static_cast<unsigned>(tile.rows), row_threads, 0, stream>>>(
+              tile.data, softmax, targets, tile.cols, tile.first, gradient);
     });
   });
 }

@@ -160,8 +160,8 @@ struct Keep {
 
 template <typename T, bool vector, bool accumulate>
 __global__ void __launch_bounds__(Tiling::block_size)
-    dropout_kernel(Tiling tiling, int64_t cols, View<T> y, View<const T> x, Keep mask,
-                   float scale) {
+    dropout_kernel(Tiling tiling, int64_t first, int64_t cols, View<T> y, View<const T> x,
+                   Keep mask, float scale) {
   struct Loaded {
     Chunk<T> x, y;
   };
@@ -177,7 +177,7 @@ __global__ void __launch_bounds__(Tiling::block_size)
       [&](int64_t row, int64_t chunk, const Loaded& v) {
         const int64_t col = chunk * chunk_size;
         bool keep[chunk_size];
-        mask.chunk<vector>(keep, row * cols + col);
+        mask.chunk<vector>(keep, first + row * cols + col);
         float dropped[chunk_size];
         for (int i = 0; i < chunk_size; ++i) {
           dropped[i] = keep[i] ? v.x[i] * scale : 0.0f;
@@ -259,10 +259,11 @@ void dropout(Matrix y, bool accumulate, Matrix x, const DropoutStream& stream_of
   const Keep mask{stream_of_masks.key, stream_of_masks.step,
                   static_cast<uint32_t>(std::ceil(stream_of_masks.probability * 0x1p24f))};
   dispatch(x.dtype, [&]<typename T>(T) {
-    dispatch(in_chunks(x) && in_chunks(y), [&](auto vector) {
+    const bool whole = in_chunks(x) && in_chunks(y) && stream_of_masks.first % 4 == 0;
+    dispatch(whole, [&](auto vector) {
       dispatch(accumulate, [&](auto add) {
         dropout_kernel<T, vector, add><<<tiling.blocks(), Tiling::block_size, 0, stream>>>(
-            tiling, x.cols, View<T>(y), View<const T>(x), mask, stream_of_masks.scale);
+            tiling, stream_of_masks.first, x.cols, View<T>(y), View<const T>(x), mask, stream_of_masks.scale);
       });
     });
   });

@@ -107,10 +107,12 @@ void gated_silu_forward(Matrix y, Matrix gate, Matrix up, cudaStream_t stream);
 void gated_silu_backward(Matrix dgate, Matrix dup, Matrix dy, Matrix gate, Matrix up,
                          cudaStream_t stream);
 
-// y (+)= x masked by Philox (ops/cpu/lora_linear.cpp's definition), element i = row * cols + col.
+// y (+)= x masked by Philox (ops/cpu/lora_linear.cpp's definition), element i = first + row * cols +
+// col.
 struct DropoutStream {
   uint64_t key, step;
   float probability, scale;
+  int64_t first;
 };
 void dropout(Matrix y, bool accumulate, Matrix x, const DropoutStream& stream_of_masks,
              cudaStream_t stream);
@@ -119,12 +121,25 @@ void dropout(Matrix y, bool accumulate, Matrix x, const DropoutStream& stream_of
 // rows[k], targets[k] = index and label of the k-th label >= 0, in order, for k < trained.
 void trained_rows(int32_t* rows, int32_t* targets, const int32_t* labels, int64_t tokens,
                   int64_t trained, cudaStream_t stream);
-// Of each row of logits (f32, dense): losses[row] = log(sum exp) - logits[target]. With gradient_type
-// f32, bf16 or f16 the row is overwritten by gradient * (softmax - one-hot) in that type, beginning
-// where the row began (rows stay `vocabulary` floats apart); without (has_gradient false) it is kept.
-void cross_entropy(float* losses, float* logits, const int32_t* targets, int64_t rows,
-                   int64_t vocabulary, float gradient, bool has_gradient, DType gradient_type,
-                   cudaStream_t stream);
+// What is known of the softmax of a row of logits that is seen in tiles: sum is that of
+// exp(logit - max), target the label's logit.
+struct Softmax {
+  float max, sum, target;
+};
+// A tile of the rows' logits, f32 and dense, whose first column is `first` of the vocabulary.
+struct LogitsTile {
+  float* data;
+  int64_t rows, cols, first;
+};
+// Adds a tile to each row's softmax; the first one begins.
+void add_to_softmax(Softmax* softmax, const LogitsTile& tile, const int32_t* targets,
+                    cudaStream_t stream);
+// losses[i] = log(sum exp) - logit of the label.
+void softmax_losses(float* losses, const Softmax* softmax, int64_t rows, cudaStream_t stream);
+// Each row of the tile is overwritten by gradient * (softmax - one-hot) in f32, bf16 or f16,
+// beginning where the row began (rows stay `cols` floats apart).
+void softmax_gradient(const LogitsTile& tile, const Softmax* softmax, const int32_t* targets,
+                      float gradient, DType gradient_type, cudaStream_t stream);
 // Rows of y whose label is negative become zero.
 void zero_masked_rows(Matrix y, const int32_t* labels, cudaStream_t stream);
 // y[0] += sum of x, in index order of a fixed tree, accumulated in double.
