@@ -30,7 +30,12 @@ nlohmann::ordered_json to_json(const BenchResult& r, const std::string& architec
   json["product_ceiling_gflops"] = giga(r.product_ceiling);
   json["done_of_ceiling"] = flops / r.median_step() / r.product_ceiling;
   json["useful_of_ceiling"] = r.plan.useful_flops / r.median_step() / r.product_ceiling;
+  json["plan_seconds"] = r.plan_seconds;
   json["planned_bytes"] = r.plan.peak_bytes();
+  json["far_planned_bytes"] = r.plan.far_bytes();
+  json["far_measured_bytes"] = r.far_measured_bytes;
+  json["budget_bytes"] = r.plan.budget;
+  json["policy"] = policy_picture(r.plan.policy);
   json["measured_bytes"] = r.measured_bytes;
   json["context_bytes"] = r.context_bytes;
   json["device_bytes"] = r.device_bytes;
@@ -47,6 +52,10 @@ void print_text(const BenchResult& r, const std::string& architecture) {
   fmt::print("FLOPs done {:.1f} TFLOP/s = {:.1f} % of a large product's {:.1f}; useful {:.1f} %\n",
              done / step / 1e12, 100 * done / step / r.product_ceiling, r.product_ceiling / 1e12,
              100 * r.plan.useful_flops / step / r.product_ceiling);
+  fmt::print("policy (found in {:.2f} s):\n{}", r.plan_seconds, policy_picture(r.plan.policy));
+  if (r.plan.far_bytes() > 0)
+    fmt::print("outside: planned {}, measured {} bytes\n", r.plan.far_bytes(),
+               r.far_measured_bytes);
   fmt::print("memory: planned {}, measured {} bytes; before the reservation {}, device in all {}\n",
              r.plan.peak_bytes(), r.measured_bytes, human_bytes(r.context_bytes),
              human_bytes(r.device_bytes));
@@ -81,6 +90,7 @@ int run_bench(std::vector<std::string> arguments) {
   table.add("steps", steps, "steps to time, after a first one");
   table.add("phases", phases, "one more step, timed by operation");
   add_step_options(table, options);
+  add_memory_options(table, options);
   table.add_flag("json", json, "print JSON");
   if (!table.parse(std::move(arguments))) return 0;
   const BenchResult result = nibble::run_bench(architecture, options, steps, phases);

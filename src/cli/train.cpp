@@ -38,6 +38,7 @@ int run_train(std::vector<std::string> arguments) {
   OptionTable table("train", "Fine-tunes a model with QLoRA and writes a PEFT adapter.");
   add_training_options(table, options);
   if (!table.parse(std::move(arguments))) return 0;
+  options.micro_batch_given = table.given("per_device_train_batch_size");
 
   std::signal(SIGINT, request_stop);
   std::signal(SIGTERM, request_stop);
@@ -60,8 +61,12 @@ int run_train(std::vector<std::string> arguments) {
   events.stop_requested = [] { return stop_signal != 0; };
 
   const TrainResult result = run_training(options, events);
-  console.note(fmt::format("memory: planned {} bytes, measured {} bytes", result.planned_bytes,
-                           result.measured_bytes));
+  console.note(measured_table(result.plan, result.measured, result.far_measured));
+  console.note(fmt::format("memory: planned {} bytes, measured {} bytes", result.planned_bytes(),
+                           result.measured_bytes()));
+  if (result.device_bytes > 0)
+    console.note(fmt::format("in use on the device, by all programs: {}; budget {}",
+                             human_bytes(result.device_bytes), human_bytes(result.plan.budget)));
   console.note("adapter: " + result.adapter_path);
   return 0;
 }

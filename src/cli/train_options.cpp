@@ -71,6 +71,7 @@ void parse_pattern(const std::string& name, const Words& given, std::map<std::st
 }
 
 int64_t parse_checkpointing(const std::string& text) {
+  if (text == "auto") return TrainOptions::automatic;
   if (text == "none" || text == "false" || text == "False") return 0;
   if (text == "every" || text == "true" || text == "True") return 1;
   return parse_integer("gradient_checkpointing", text);
@@ -146,7 +147,18 @@ void add_checkpointing_option(OptionTable& table, TrainOptions& o) {
   table.add_parsed(
       "gradient_checkpointing",
       [&o](const Words& w) { o.gradient_checkpointing = parse_checkpointing(w.back()); },
-      "none, every, or n: every n-th block is recomputed in backward", {}, "every");
+      "none, every, or n: every n-th block is recomputed in backward; auto: what fits is kept", {},
+      "auto");
+}
+
+void add_memory_options(OptionTable& table, TrainOptions& o) {
+  table.add("memory_budget", o.memory_budget,
+            "memory of the device that the run may take in all, as 6GiB; without: what is free",
+            {"max_memory"});
+  table.add("host_memory_budget", o.host_memory_budget,
+            "memory outside of the device that it may take; without: what is free");
+  table.add("offload_folder", o.offload_folder,
+            "on the CPU: the folder whose disk serves as memory outside; without: output_dir");
 }
 
 void add_step_options(OptionTable& table, TrainOptions& o) {
@@ -242,6 +254,9 @@ void add_training_options(OptionTable& table, TrainOptions& o) {
   table.add("per_device_eval_batch_size", o.per_device_eval_batch_size, "rows, in evaluation");
   table.add("gradient_accumulation_steps", o.gradient_accumulation_steps,
             "micro-batches in an optimizer step");
+  table.add("global_batch_size", o.global_batch_size,
+            "rows in an optimizer step, cut into micro-batches as is fastest; 0: as the two above");
+  add_memory_options(table, o);
   table.add("num_train_epochs", o.num_train_epochs, "passes over the dataset", {"num_epochs"});
   table.add("max_steps", o.max_steps, "optimizer steps; overrides num_train_epochs when above 0");
   table.add("packing", o.packing, "put whole rows together into packs of max_length tokens",

@@ -15,6 +15,8 @@ void add_lora_options(OptionTable& table, TrainOptions& options);
 // Data files, their formats, labels, truncation, chat template; not eval_dataset, val_set_size and
 // dataset_weights, which only a training run has.
 void add_data_options(OptionTable& table, TrainOptions& options);
+// How much memory a run may take.
+void add_memory_options(OptionTable& table, TrainOptions& options);
 void add_step_options(OptionTable& table, TrainOptions& options);
 void add_training_options(OptionTable& table,
                           TrainOptions& options);  // all of the above and the rest

@@ -121,4 +121,10 @@ size_t available_host_memory() {
   return available;
 }
 
+size_t used_host_memory() {
+  std::ifstream statm("/proc/self/statm");
+  size_t size = 0, resident = 0;
+  return statm >> size >> resident ? resident * static_cast<size_t>(sysconf(_SC_PAGESIZE)) : 0;
+}
+
 }  // namespace nibble

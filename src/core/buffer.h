@@ -48,5 +48,7 @@ void forget_pages(const void* data, size_t bytes);
 // Bytes of host memory that can be taken without swapping (MemAvailable; the cgroup's limit if
 // lower).
 size_t available_host_memory();
+// Bytes of it that this process holds (its resident set).
+size_t used_host_memory();
 
 }  // namespace nibble

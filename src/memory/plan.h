@@ -19,8 +19,13 @@ struct MemoryPlan {
   double useful_flops = 0;  // of that step without recomputation
   int64_t step_tokens = 0;
   int64_t largest_micro_batch = 0;  // tokens
+  size_t budget = 0;                // bytes of the device, of which
+  size_t context_bytes = 0;         // are taken besides the reservation
+  size_t far_limit = 0;             // bytes outside of the device
+  bool cuda = false;                // of a GPU
 
   size_t peak_bytes() const { return peak.bytes; }
+  size_t far_bytes() const { return far_peak.bytes; }
   double tokens_per_second() const { return static_cast<double>(step_tokens) / step.seconds; }
 };
 
@@ -29,9 +34,12 @@ std::string human_bytes(size_t bytes);
 
 // The table by category, total and peak, for a terminal.
 std::string plan_table(const MemoryPlan& plan);
+// A column for each block: where its weights and its input lie, and what is kept of it.
+std::string policy_picture(const MemoryPolicy& policy);
+// What the speed is limited by, for people.
+const char* limit_of(const MemoryPlan& plan);
+// Planned against measured, by category.
+std::string measured_table(const MemoryPlan& plan, const Arena::Peak& near, const Arena::Peak& far);
 nlohmann::ordered_json plan_json(const MemoryPlan& plan);
-
-// Throws no_resources with the figures and a remedy when the plan exceeds what the device has free.
-void check_fits(const MemoryPlan& plan, const Device& device);
 
 }  // namespace nibble

@@ -7,6 +7,7 @@
 #include "core/rng.h"
 #include "train/calibration.h"
 #include "train/dry_run.h"
+#include "train/planning.h"
 
 namespace nibble {
 namespace {
@@ -37,21 +38,25 @@ BenchResult run_bench(const std::string& architecture, const TrainOptions& given
   result.parameters = source.spec.parameters();
 
   std::vector<int32_t> tokens;
-  RunShape shape = longest_shape(options, tokens);
+  const DeviceProfile profile_of_device = calibrate(device, compute_dtype(options));
+  result.product_ceiling = profile_of_device.product_ceiling;
+  const auto plan_start = std::chrono::steady_clock::now();
+  result.plan = plan_within(source, options, memory_limits(options, device), profile_of_device,
+                            [&] { return longest_shape(options, tokens); });
+  result.plan_seconds = seconds_since(plan_start);
+  const RunShape shape = longest_shape(options, tokens);
   RandomSequence random(random_key(options.seed, RandomUse::sampling), 0);
   for (int32_t& token : tokens)
     token = static_cast<int32_t>(random.below(static_cast<uint32_t>(source.spec.vocab_size)));
-  const DeviceProfile profile_of_device = calibrate(device, compute_dtype(options));
-  result.product_ceiling = profile_of_device.product_ceiling;
-  result.plan = plan_training(
-      source, options, shape, profile_of_device,
-      recompute_every(options.gradient_checkpointing, source.spec.layers));
-  check_fits(result.plan, device);
 
   result.context_bytes = used_memory(device);
   Buffer reservation = reserve(device, result.plan.peak_bytes());
   Arena arena(reservation.data(), result.plan.peak_bytes());
-  const auto ops = make_ops(device, arena);
+  const bool uses_far = result.plan.policy.uses_far_memory();
+  const Buffer outside =
+      uses_far ? reserve_far(device, result.plan.far_bytes(), far_folder(options)) : Buffer();
+  Arena far(outside.data(), result.plan.far_bytes());
+  const auto ops = make_ops(device, arena, uses_far ? &far : nullptr);
   auto start = std::chrono::steady_clock::now();
   TrainStep step(source, options, result.plan.policy, *ops);
   result.load_seconds = seconds_since(start);
@@ -71,6 +76,7 @@ BenchResult run_bench(const std::string& architecture, const TrainOptions& given
   if (phases)
     result.phases = profile(*ops, [&] { step.train(batches, steps + 2, options.learning_rate); });
   result.measured_bytes = arena.peak().bytes;
+  result.far_measured_bytes = far.peak().bytes;
   result.device_bytes = used_memory(device);
   return result;
 }

@@ -21,7 +21,9 @@ struct BenchResult {
   double load_seconds = 0;        // drawing, uploading and quantizing the weights
   double product_ceiling = 0;     // FLOP/s of a large product, measured in this run
   MemoryPlan plan;
+  double plan_seconds = 0;               // of the search for the fastest plan
   size_t measured_bytes = 0;             // of the arena
+  size_t far_measured_bytes = 0;         // of the far one
   size_t device_bytes = 0;               // in use on the GPU, context and libraries included
   size_t context_bytes = 0;              // in use before the reservation
   std::map<std::string, double> phases;  // milliseconds of one step, by operation and part

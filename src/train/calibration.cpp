@@ -65,7 +65,11 @@ DeviceProfile calibrate(const Device& device, DType compute) {
   const Buffer buffer =
       reserve(device, 3 * matrix + 3 * static_cast<size_t>(copied) + (size_t{96} << 20));
   Arena arena(buffer.data(), buffer.size());
-  const auto ops = make_ops(device, arena);
+  // Of a GPU; a disk's rate is for the plan to assume.
+  const size_t link_copy = gpu ? size_t{64} << 20 : 0;
+  const Buffer outside = gpu ? reserve_far(device, link_copy, {}) : Buffer();
+  Arena far(outside.data(), link_copy);
+  const auto ops = make_ops(device, arena, gpu ? &far : nullptr);
   const auto tensor = [&](int64_t rows, int64_t cols, DType dtype) {
     return arena.tensor(rows, cols, dtype, MemoryUse::working_set, "calibration");
   };
@@ -101,6 +105,12 @@ DeviceProfile calibrate(const Device& device, DType compute) {
   profile.memory_bytes =
       2.0 * static_cast<double>(copied) / best_seconds(*ops, to, [&] { ops->copy(to, from); });
   if (gpu) {
+    const auto bytes = static_cast<int64_t>(link_copy);
+    const Tensor there = far.tensor(1, bytes, DType::u8, MemoryUse::working_set, "calibration");
+    const Tensor here = from.columns(0, bytes);
+    profile.link_bytes = static_cast<double>(link_copy) / best_seconds(*ops, here, [&] {
+                           ops->wait(ops->fetch(here, there));
+                         });
     // A step's products are of many shapes, its other operations less regular than a copy: what
     // they reach of these rates on an H200 (bench/results/h200.md).
     profile.product_flops *= 0.9;

@@ -105,6 +105,22 @@ RunShape longest_shape(const TrainOptions& options, std::vector<int32_t>& zeros)
   return shape;
 }
 
+PolicyCost policy_cost(const ModelSource& source, const TrainOptions& options,
+                       const RunShape& shape, const DeviceProfile& profile,
+                       const MemoryPolicy& policy) {
+  Arena::Peak near, far;
+  double seconds = 0;
+  dry_run(source, options, policy, profile, &near, &far, [&](TrainStep& step) {
+    const auto& ops = static_cast<const PlanOps&>(step.ops());
+    step.train(std::span(shape.train).first(1), 1, 0);
+    seconds = ops.costs().seconds;
+    if (shape.train.size() > 1) step.train(std::span(shape.train).subspan(1), 1, 0);
+    TrainStep::EvalResult ignored;
+    for (const MicroBatch& batch : shape.eval) step.evaluate(batch, ignored);
+  });
+  return {near.bytes, far.bytes, seconds};
+}
+
 MemoryPlan plan_training(const ModelSource& source, const TrainOptions& options,
                          const RunShape& shape, const DeviceProfile& profile,
                          const MemoryPolicy& policy) {

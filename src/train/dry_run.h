@@ -2,6 +2,7 @@
 #pragma once
 
 #include "memory/plan.h"
+#include "memory/search.h"
 #include "train/options.h"
 #include "train/step.h"
 
@@ -24,6 +25,11 @@ std::vector<MicroBatch> largest_batches(std::vector<MicroBatch> batches);
 // What is planned without a dataset: every row, or pack, as long as allowed, every token trained.
 // `zeros` serves as the tokens and must outlive the shape.
 RunShape longest_shape(const TrainOptions& options, std::vector<int32_t>& zeros);
+
+// One dry run of the largest micro-batches: peaks, and the time of a step of one micro-batch.
+PolicyCost policy_cost(const ModelSource& source, const TrainOptions& options,
+                       const RunShape& shape, const DeviceProfile& profile,
+                       const MemoryPolicy& policy);
 
 MemoryPlan plan_training(const ModelSource& source, const TrainOptions& options,
                          const RunShape& shape, const DeviceProfile& profile,

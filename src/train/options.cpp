@@ -1,6 +1,7 @@
 #include "train/options.h"
 
 #include <cmath>
+#include <filesystem>
 
 #include "core/error.h"
 #include "ops/cpu/isa.h"
@@ -59,6 +60,21 @@ DType compute_dtype(const TrainOptions& options) {
        "bnb_4bit_compute_dtype: got {}, expected bfloat16, float32, float16 or auto", name);
 }
 
+std::string far_folder(const TrainOptions& options) {
+  if (!options.offload_folder.empty()) return options.offload_folder;
+  if (!options.output_dir.empty() && std::filesystem::is_directory(options.output_dir))
+    return options.output_dir;
+  return std::filesystem::temp_directory_path().string();
+}
+
+std::vector<Keep> fixed_levels(const TrainOptions& options, int64_t layers) {
+  std::vector<Keep> levels;
+  if (options.gradient_checkpointing == TrainOptions::automatic) return levels;
+  for (const BlockPolicy& block : recompute_every(options.gradient_checkpointing, layers).blocks)
+    levels.push_back(block.keep);
+  return levels;
+}
+
 WeightOptions weight_options(const TrainOptions& options) {
   WeightOptions weights;
   weights.compute = compute_dtype(options);
@@ -94,7 +110,7 @@ LearningRateSchedule learning_rate_schedule(const TrainOptions& options, int64_t
 void check_options(const TrainOptions& o) {
   const auto count = [](const char* name, int64_t value, int64_t low) {
     require(value >= low && value <= (int64_t{1} << 31), name, static_cast<double>(value),
-            low == 0 ? "0 or more" : "1 or more");
+            low < 1 ? "0 or more" : "1 or more");
   };
   if (o.model_name_or_path.empty())
     fail(ErrorKind::usage, "model_name_or_path is missing; give the folder of the base model");
@@ -102,7 +118,8 @@ void check_options(const TrainOptions& o) {
   count("per_device_eval_batch_size", o.per_device_eval_batch_size, 1);
   count("gradient_accumulation_steps", o.gradient_accumulation_steps, 1);
   count("max_length", o.max_length, 2);
-  count("gradient_checkpointing", o.gradient_checkpointing, 0);
+  count("gradient_checkpointing", o.gradient_checkpointing, TrainOptions::automatic);
+  count("global_batch_size", o.global_batch_size, 0);
   count("logging_steps", o.logging_steps, 1);
   count("eval_steps", o.eval_steps, 0);
   count("save_steps", o.save_steps, 0);

@@ -62,7 +62,16 @@ struct TrainOptions {
   QuantType bnb_4bit_quant_type = QuantType::nf4;
   bool bnb_4bit_use_double_quant = true;
   std::string bnb_4bit_compute_dtype = "auto";  // auto, bfloat16, float32
-  int64_t gradient_checkpointing = 1;           // every n-th block is recomputed; 0: none
+  // Every n-th block is recomputed, the others keep all; 0: none; automatic: as fits.
+  static constexpr int64_t automatic = -1;
+  int64_t gradient_checkpointing = automatic;
+
+  // memory
+  std::string memory_budget;       // of the device, "6GiB"; empty: what it has free
+  std::string host_memory_budget;  // outside of it, likewise
+  std::string offload_folder;      // of the file that serves the CPU so; empty: output_dir
+  int64_t global_batch_size = 0;   // rows in an optimizer step, cut as fits; 0: as the next two say
+  bool micro_batch_given = false;  // per_device_train_batch_size is the user's
 
   // log
   int64_t logging_steps = 10;
@@ -82,6 +91,11 @@ struct TrainOptions {
     return config;
   }
 };
+
+// The folder of far memory's file, on the CPU.
+std::string far_folder(const TrainOptions& options);
+// The levels that blocks keep where gradient_checkpointing says so; empty where it is automatic.
+std::vector<Keep> fixed_levels(const TrainOptions& options, int64_t layers);
 
 // Chooses options.device and puts its name there, so that what follows knows it.
 Device resolve_device(TrainOptions& options);

@@ -18,6 +18,7 @@
 #include "train/dry_run.h"
 #include "train/evaluation.h"
 #include "train/guards.h"
+#include "train/planning.h"
 #include "train/run_checks.h"
 #include "train/tokenizer_source.h"
 #include "transformer/inference_model.h"
@@ -67,6 +68,8 @@ class Trainer {
     if (events_.note) events_.note(line);
   }
   void check_data();
+  void make_schedule();
+  RunShape shape();
   void train(RunDir& run, TrainStep& step);
   double evaluate(TrainStep& step, int64_t at);
   void checkpoint(RunDir& run, TrainStep& step, MetricsLog& metrics);
@@ -97,17 +100,21 @@ void Trainer::load_data(const std::filesystem::path& cache_folder) {
     describe_dataset("eval_dataset", *data_.eval, events_.note);
     eval_batches_ = eval_batches(*data_.eval, options_.per_device_eval_batch_size);
   }
-  std::vector<int64_t> lengths;
-  for (int64_t i = 0; i < data_.train.documents(); ++i) lengths.push_back(data_.train.length(i));
-  schedule_.emplace(lengths, schedule_options(options_));
+  make_schedule();
   if (const auto& packs = schedule_->packs())
-    note(fmt::format("packing: {} rows in {} packs of {}, {:.1f} % full", lengths.size(),
+    note(fmt::format("packing: {} rows in {} packs of {}, {:.1f} % full", data_.train.documents(),
                      packs->count(), packs->capacity, 100 * packs->fill()));
 }
 
-MemoryPlan Trainer::plan() {
-  // The whole schedule is known, so the plan is for the largest micro-batches that will really
-  // occur.
+void Trainer::make_schedule() {
+  std::vector<int64_t> lengths;
+  for (int64_t i = 0; i < data_.train.documents(); ++i) lengths.push_back(data_.train.length(i));
+  schedule_.emplace(lengths, schedule_options(options_));
+}
+
+// The whole schedule is known, so the plan is for the largest micro-batches that will really occur.
+RunShape Trainer::shape() {
+  if (options_.global_batch_size > 0) make_schedule();  // of the micro-batch that is asked about
   RunShape shape;
   std::vector<MicroBatch> batches;
   for (int64_t step = 0; step < schedule_->total_steps(); ++step) {
@@ -118,8 +125,13 @@ MemoryPlan Trainer::plan() {
   }
   shape.train = largest_batches(std::move(batches));
   shape.eval = largest_batches(eval_batches_);
-  return plan_training(source_, options_, shape, profile_of(device_, options_),
-                       recompute_every(options_.gradient_checkpointing, source_.spec.layers));
+  return shape;
+}
+
+MemoryPlan Trainer::plan() {
+  const MemoryLimits limits = memory_limits(options_, device_);
+  return plan_within(source_, options_, limits, profile_of(device_, options_),
+                     [this] { return shape(); });
 }
 
 double Trainer::evaluate(TrainStep& step, int64_t at) {
@@ -292,14 +304,17 @@ TrainResult Trainer::run() {
   check_data();
   const MemoryPlan planned = plan();
   if (events_.planned) events_.planned(planned);
-  check_fits(planned, device_);
   identity_ =
       run_identity(options_, source_, data_.train.sha256(), schedule_->total_steps(), tokens_);
   state_.identity = identity_;
 
   Buffer reservation = reserve(device_, planned.peak_bytes());
   Arena arena(reservation.data(), planned.peak_bytes());
-  const auto ops = make_ops(device_, arena);
+  const bool uses_far = planned.policy.uses_far_memory();
+  const Buffer outside = uses_far ? reserve_far(device_, planned.far_bytes(), far_folder(options_))
+                                  : Buffer();
+  Arena far(outside.data(), planned.far_bytes());
+  const auto ops = make_ops(device_, arena, uses_far ? &far : nullptr);
   if (device_.is_cuda())
     note(fmt::format("device: {}, {}", device_.name(), gpu_info(device_.index).name));
   TrainStep step(source_, options_, planned.policy, *ops, events_.loading);
@@ -333,8 +348,10 @@ TrainResult Trainer::run() {
   train(run, step);
   write_result(run, step);
   result_.steps = state_.step;
-  result_.planned_bytes = planned.peak_bytes();
-  result_.measured_bytes = arena.peak().bytes;
+  result_.plan = planned;
+  result_.measured = arena.peak();
+  result_.far_measured = far.peak();
+  result_.device_bytes = used_memory(device_);
   return result_;
 }
 
@@ -352,9 +369,9 @@ MemoryPlan plan_run(const TrainOptions& options) {
   TrainOptions resolved = options;
   const Device device = resolve_device(resolved);
   std::vector<int32_t> zeros;
-  return plan_training(source, resolved, longest_shape(resolved, zeros),
-                       profile_of(device, resolved),
-                       recompute_every(resolved.gradient_checkpointing, source.spec.layers));
+  return plan_within(source, resolved, memory_limits(resolved, device),
+                     profile_of(device, resolved),
+                     [&] { return longest_shape(resolved, zeros); });
 }
 
 TrainResult run_training(const TrainOptions& options, const TrainEvents& events) {

@@ -45,7 +45,11 @@ struct TrainEvents {
 struct TrainResult {
   int64_t steps = 0;
   double final_loss = 0;
-  size_t planned_bytes = 0, measured_bytes = 0;
+  MemoryPlan plan;
+  Arena::Peak measured, far_measured;
+  size_t device_bytes = 0;  // in use on the GPU at the end, by anybody
+  size_t planned_bytes() const { return plan.peak_bytes(); }
+  size_t measured_bytes() const { return measured.bytes; }
   std::string adapter_path;
 };
 

@@ -101,8 +101,8 @@ TEST(PackedRun, TakesWhatWasPlanned) {
   EXPECT_LE(plan.largest_micro_batch, 2 * options.max_length);
   const RunOutcome outcome = run(options);
   ASSERT_TRUE(outcome.result) << outcome.message;
-  EXPECT_EQ(outcome.result->planned_bytes, plan.peak_bytes());
-  EXPECT_EQ(outcome.result->planned_bytes, outcome.result->measured_bytes);
+  EXPECT_EQ(outcome.result->planned_bytes(), plan.peak_bytes());
+  EXPECT_EQ(outcome.result->planned_bytes(), outcome.result->measured_bytes());
   options.dataset.clear();  // full packs
   const MemoryPlan full = plan_run(options);
   EXPECT_EQ(full.largest_micro_batch, 2 * options.max_length);

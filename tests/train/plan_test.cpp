@@ -118,8 +118,8 @@ TEST(RunPlan, WholeRunTakesWhatWasPlanned) {
     const MemoryPlan plan = plan_run(options);
     const RunOutcome outcome = run(options);
     ASSERT_TRUE(outcome.result) << outcome.message;
-    EXPECT_EQ(outcome.result->planned_bytes, plan.peak_bytes());
-    EXPECT_EQ(outcome.result->planned_bytes, outcome.result->measured_bytes);
+    EXPECT_EQ(outcome.result->planned_bytes(), plan.peak_bytes());
+    EXPECT_EQ(outcome.result->planned_bytes(), outcome.result->measured_bytes());
     if (big_eval) continue;  // the log's last line is written before the last evaluation
     const std::string log = read_file(folder / "run/metrics.jsonl");
     EXPECT_NE(log.find("\"peak_bytes\":" + std::to_string(plan.peak_bytes())), std::string::npos)

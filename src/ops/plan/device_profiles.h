@@ -16,6 +16,7 @@ struct NamedProfile {
   double product_tflops;    // bfloat16 products of a decoder's shapes, float32 sums
   double attention_tflops;  // causal attention
   double memory_gb_per_s;   // as elementwise and thin operations reach it
+  double link_gb_per_s;     // to pinned host memory, each way
   bool measured;            // else from the data sheet: 80 % of its rates
 };
 

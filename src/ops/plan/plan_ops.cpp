@@ -46,11 +46,13 @@ void PlanOps::reset_costs() {
 void PlanOps::product(double m, double n, double k) {
   const double flops = 2 * m * n * k;
   costs_.product_flops += flops;
+  costs_.computing += flops / profile_.product_flops;
   costs_.seconds += flops / profile_.product_flops;
 }
 
 void PlanOps::attention(double flops, double rate) {
   costs_.attention_flops += flops;
+  costs_.computing += flops / (rate * profile_.attention_flops);
   costs_.seconds += flops / (rate * profile_.attention_flops);
   launch(2);
 }

@@ -27,6 +27,7 @@ struct PlanCosts {
   double bytes = 0;  // moved by everything that is not a matrix product
   double link_in = 0, link_out = 0;  // bytes from and to far memory
   double stalled = 0;                // of the seconds, those that computation waits for copies
+  double computing = 0;              // of the seconds, those of products and attention
   double seconds = 0;
 };
 
