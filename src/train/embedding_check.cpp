@@ -7,7 +7,7 @@
 namespace nibble {
 namespace {
 
-constexpr const char* name = "model.embed_tokens.weight";
+constexpr const char* embedding_name = "model.embed_tokens.weight";
 constexpr int64_t sampled_rows = 512;
 constexpr double shortest_trained = 0.25;
 
@@ -28,13 +28,13 @@ double norm_of(std::span<const std::byte> bytes) {
 std::vector<UntrainedToken> untrained_tokens(const ModelSource& source,
                                              std::span<const int32_t> ids, int64_t vocab_size) {
   std::vector<UntrainedToken> untrained;
-  if (!source.dir || !source.dir->has(name)) return untrained;
-  const TensorInfo info = source.dir->info(name);
+  if (!source.dir || !source.dir->has(embedding_name)) return untrained;
+  const TensorInfo info = source.dir->info(embedding_name);
   if (info.shape.size() != 2 || info.shape[0] == 0) return untrained;
   const auto rows = std::min<int64_t>(static_cast<int64_t>(info.shape[0]), vocab_size);
   std::vector<std::byte> row(info.bytes / info.shape[0]);
   const auto norm = [&](int64_t id) {
-    source.dir->read(name, static_cast<uint64_t>(id) * row.size(), row);
+    source.dir->read(embedding_name, static_cast<uint64_t>(id) * row.size(), row);
     return info.dtype == DType::f32   ? norm_of<float>(row)
            : info.dtype == DType::f16 ? norm_of<f16>(row)
                                       : norm_of<bf16>(row);

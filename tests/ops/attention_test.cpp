@@ -1,23 +1,10 @@
-#include "reference/attention.h"
-
-#include <gtest/gtest.h>
-
-#include <algorithm>
-#include <cmath>
-
-#include "ops/op_test.h"
+#include "ops/attention_problem.h"
 
 namespace nibble::test {
 namespace {
 
-struct Case {
-  int64_t heads, kv_heads, head_dim, window;
-  std::vector<int64_t> queries;     // of each document
-  std::vector<int64_t> extra_keys;  // of each document, before its queries; or none
-};
-
-std::vector<Case> cases() {
-  std::vector<Case> table = {
+std::vector<AttentionCase> cases() {
+  std::vector<AttentionCase> table = {
       {1, 1, 1, 0, {1}, {}},
       {1, 1, 6, 0, {5}, {}},
       {2, 1, 6, 0, {1, 2, 7}, {}},
@@ -36,7 +23,7 @@ std::vector<Case> cases() {
   };
   Random random(500);
   for (int i = 0; i < 6; ++i) {
-    Case p{};
+    AttentionCase p{};
     p.kv_heads = random.integer(1, 3);
     p.heads = p.kv_heads * random.integer(1, 3);
     p.head_dim = random.integer(1, 40) * 2;
@@ -47,41 +34,12 @@ std::vector<Case> cases() {
   return table;
 }
 
-struct Problem {
-  Problem(const Case& p, DType c, uint64_t stream) {
-    for (size_t d = 0; d < p.queries.size(); ++d) {
-      const int64_t keys = p.queries[d] + (p.extra_keys.empty() ? 0 : p.extra_keys[d]);
-      query_offsets.push_back(query_offsets.back() + static_cast<int32_t>(p.queries[d]));
-      key_offsets.push_back(key_offsets.back() + static_cast<int32_t>(keys));
-    }
-    documents = {query_offsets, key_offsets};
-    shape = {p.heads, p.kv_heads, p.head_dim, 1.0f / std::sqrt(static_cast<float>(p.head_dim)),
-             p.window};
-    Random random(stream);
-    const int64_t tq = query_offsets.back(), tk = key_offsets.back();
-    q = random_values(random, tq, p.heads * p.head_dim, c, 2);
-    k = random_values(random, tk, p.kv_heads * p.head_dim, c, 2);
-    v = random_values(random, tk, p.kv_heads * p.head_dim, c);
-    dout = random_values(random, tq, p.heads * p.head_dim, c);
-    trace = fmt::format("seed {} stream {} heads {} kv_heads {} head_dim {} window {} tokens {}/{}",
-                        test_seed(), stream, p.heads, p.kv_heads, p.head_dim, p.window, tq, tk);
-  }
-  Problem(const Problem&) = delete;
-  Problem& operator=(const Problem&) = delete;
-
-  std::vector<int32_t> query_offsets{0}, key_offsets{0};
-  Documents documents;
-  AttentionShape shape;
-  Values q, k, v, dout;
-  std::string trace;
-};
-
 class Attention : public OpTest {};
 
 TEST_P(Attention, Forward) {
   uint64_t stream = 510;
-  for (const Case& p : cases()) {
-    const Problem a(p, c, ++stream);
+  for (const AttentionCase& p : cases()) {
+    const AttentionProblem a(p, c, ++stream);
     SCOPED_TRACE(a.trace);
     const Layout layout = stream % 2 ? Layout::strided : Layout::dense;
     const auto results = run_twice(ops, [&]() -> std::vector<Values> {
@@ -106,8 +64,8 @@ TEST_P(Attention, Forward) {
 
 TEST_P(Attention, Backward) {
   uint64_t stream = 510;
-  for (const Case& p : cases()) {
-    const Problem a(p, c, ++stream);
+  for (const AttentionCase& p : cases()) {
+    const AttentionProblem a(p, c, ++stream);
     SCOPED_TRACE(a.trace);
     const Layout layout = stream % 2 ? Layout::strided : Layout::dense;
     const auto forward = reference::attention_forward(a.q, a.k, a.v, a.documents, a.shape);
@@ -123,21 +81,7 @@ TEST_P(Attention, Backward) {
                              Operand(ops, a.v, c, layout), a.documents, a.shape);
       return {dq.read(), dk.read(), dv.read()};
     });
-    // As in forward; here the factors are p and ds.
-    const auto precision = float_precision();
-    const auto expected =
-        reference::attention_backward(exact(a.dout), exact(out), exact(lse), exact(a.q), exact(a.k),
-                                      exact(a.v), a.documents, a.shape);
-    // Each of a sum's factors may be off by subnormal_roundoff times its term's other factor.
-    const auto below = [&](int64_t terms, const Values& other) {
-      double largest = 0;
-      for (const double value : other.values()) largest = std::max(largest, std::fabs(value));
-      return static_cast<double>(terms) * subnormal_roundoff(c) * largest;
-    };
-    const int64_t group = p.heads / p.kv_heads;
-    expect_within(results[0], expected.dq, c, "dq", {2, below(a.k.rows(), a.k)});
-    expect_within(results[1], expected.dk, c, "dk", {2, below(group * a.q.rows(), a.q)});
-    expect_within(results[2], expected.dv, c, "dv", {2, below(group * a.q.rows(), a.dout)});
+    expect_gradients(results, a, out, lse, c);
   }
 }
 

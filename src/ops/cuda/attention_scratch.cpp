@@ -6,11 +6,9 @@
 namespace nibble::cuda {
 namespace {
 
-constexpr int64_t tile = 128;                       // rows of cuDNN's tiles
-constexpr int64_t part_bytes = int64_t{448} << 20;  // scores of a call of backward, where possible
-constexpr int64_t most_bytes = int64_t{1} << 30;    // and of the smallest call
-constexpr int64_t longest_square = 1 << 20;         // beyond it score_bytes could overflow
-constexpr int64_t own_bytes = int64_t{1} << 20;     // counters of cuDNN's schedulers; 17 KiB seen
+constexpr int64_t tile = 128;                    // rows of cuDNN's tiles
+constexpr int64_t longest_square = 1 << 20;      // beyond it score_bytes could overflow
+constexpr int64_t own_bytes = int64_t{1} << 20;  // counters of cuDNN's schedulers; 17 KiB seen
 
 int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -26,9 +24,16 @@ int64_t share(int64_t all, int64_t most) {
   return (all + calls - 1) / calls;
 }
 
-// The gradients of the scores of one key head of one document, in bytes.
-int64_t score_bytes(int64_t length, const AttentionShape& shape) {
-  return shape.heads / shape.kv_heads * length * length * 2;
+// The gradients of the scores of one key head on so many queries and keys, in bytes.
+int64_t score_bytes(int64_t rows, const AttentionShape& shape) {
+  return shape.heads / shape.kv_heads * rows * rows * 2;
+}
+
+// The rows of a document's blocks, in as few as the limits permit and as equal as whole tiles are.
+int64_t block_rows(int64_t length, const AttentionShape& shape, const CudnnLimits& limits) {
+  int64_t most = std::max(limits.rows / tile, int64_t{1});
+  while (most > 1 && score_bytes(most * tile, shape) > limits.blocks) --most;
+  return share(length / tile, most) * tile;
 }
 
 bool supports(DType compute, int64_t queries, int64_t keys, const AttentionShape& shape) {
@@ -49,16 +54,23 @@ bool cudnn_supports_forward(DType compute, int64_t queries, int64_t keys,
 }
 
 bool cudnn_supports_backward(DType compute, int64_t queries, int64_t keys, int64_t documents,
-                             int64_t longest, const AttentionShape& shape) {
+                             int64_t longest, const AttentionShape& shape,
+                             const CudnnLimits& limits) {
+  const bool window = shape.window > 0 && shape.window < longest;
   return supports(compute, queries, keys, shape) &&
          !cudnn_batch(documents, queries, longest).ragged && longest <= longest_square &&
-         score_bytes(longest, shape) <= most_bytes;
+         (score_bytes(longest, shape) <= limits.whole || !window);
 }
 
-CudnnPart cudnn_backward_part(int64_t documents, int64_t length, const AttentionShape& shape) {
-  const int64_t heads = part_bytes / score_bytes(length, shape);  // that fit
-  if (heads >= shape.kv_heads) return {share(documents, heads / shape.kv_heads), shape.kv_heads};
-  return {1, share(shape.kv_heads, std::max<int64_t>(heads, 1))};
+CudnnPart cudnn_backward_part(int64_t documents, int64_t length, const AttentionShape& shape,
+                              const CudnnLimits& limits) {
+  const bool whole = score_bytes(length, shape) <= limits.whole;
+  const int64_t rows = whole ? length : block_rows(length, shape, limits);
+  const int64_t heads =  // that fit
+      (whole ? limits.parts : limits.blocks) / score_bytes(rows, shape);
+  if (whole && heads >= shape.kv_heads)
+    return {share(documents, heads / shape.kv_heads), shape.kv_heads, rows};
+  return {1, share(shape.kv_heads, std::clamp(heads, int64_t{1}, shape.kv_heads)), rows};
 }
 
 int64_t cudnn_forward_bytes(int64_t documents, int64_t tokens, int64_t longest) {
@@ -70,14 +82,24 @@ int64_t cudnn_forward_bytes(int64_t documents, int64_t tokens, int64_t longest) 
 
 // Of a call, either the scores' gradients or, on compute capability 10, dq in float32; with grouped
 // heads dk and dv of each query head before they are added up; delta. Of all, statistics by head.
-int64_t cudnn_backward_bytes(int64_t documents, int64_t length, const AttentionShape& shape) {
-  const CudnnPart part = cudnn_backward_part(documents, length, shape);
+// Of blocks, the gradients that a call gives, and their float32 sums: of dq for a block's queries,
+// of dk and dv for all keys of the call's heads.
+int64_t cudnn_backward_bytes(int64_t documents, int64_t length, const AttentionShape& shape,
+                             const CudnnLimits& limits) {
+  const CudnnPart part = cudnn_backward_part(documents, length, shape, limits);
   const int64_t group = shape.heads / shape.kv_heads;
-  const int64_t rows = part.documents * part.kv_heads * group * length;
-  const int64_t scores = part.documents * part.kv_heads * score_bytes(length, shape);
+  const int64_t heads = part.documents * part.kv_heads;  // key heads of a call
+  const int64_t rows = heads * group * part.rows;
+  const int64_t scores = heads * score_bytes(part.rows, shape);
   const int64_t dq = rows * round_up(shape.head_dim, 64) * 4;
   const int64_t dk_dv = group == 1 ? 0 : 2 * rows * shape.head_dim * 2;
-  return own_bytes + std::max(scores, dq) + dk_dv + 4 * rows + 4 * documents * length * shape.heads;
+  int64_t sums = 0;
+  if (part.rows < length) {
+    const int64_t given = rows + 2 * heads * part.rows, added = rows + 2 * heads * length;
+    sums = (2 * given + 4 * added) * shape.head_dim;
+  }
+  return own_bytes + std::max(scores, dq) + dk_dv + sums + 4 * rows +
+         4 * documents * length * shape.heads;
 }
 
 }  // namespace nibble::cuda

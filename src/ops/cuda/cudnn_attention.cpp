@@ -15,6 +15,7 @@
 #include "ops/cuda/attention_scratch.h"
 #include "ops/cuda/check.h"
 #include "ops/cuda/kernels/attention_layout.h"
+#include "ops/cuda/matrix.h"
 
 namespace nibble::cuda {
 namespace {
@@ -39,9 +40,10 @@ void check(cudnnStatus_t status, const char* call) {
 
 // Everything that a graph depends on.
 struct Key {
-  bool backward, ragged;
+  bool backward, ragged, causal;
   DType dtype;
-  int64_t documents, length, heads, kv_heads, head_dim, window;
+  int64_t documents, queries, keys;  // both of a document
+  int64_t heads, kv_heads, head_dim, window;
   float scale;
   std::array<int64_t, 8> strides;  // of rows: q, k, v, out, dout, dq, dk, dv
   auto operator<=>(const Key&) const = default;
@@ -52,13 +54,15 @@ struct Graph {
   int64_t workspace = 0;
 };
 
-// [documents, heads, length, channels] of a matrix whose rows are tokens.
+// [documents, heads, rows, channels] of a matrix whose rows are tokens.
 Tensor_attributes tensor(fe::graph::Graph& graph, const Key& key, Name name, int64_t heads,
                          int64_t channels, int64_t stride) {
+  const bool of_keys = name == K || name == V || name == DK || name == DV;
+  const int64_t rows = of_keys ? key.keys : key.queries;
   auto attributes = Tensor_attributes()
                         .set_uid(name)
-                        .set_dim({key.documents, heads, key.length, channels})
-                        .set_stride({key.length * stride, channels, stride, 1});
+                        .set_dim({key.documents, heads, rows, channels})
+                        .set_stride({rows * stride, channels, stride, 1});
   if (name == Statistics) attributes.set_data_type(fe::DataType_t::FLOAT);
   if (key.ragged)
     attributes.set_ragged_offset(graph.tensor(Tensor_attributes()
@@ -73,9 +77,10 @@ Tensor_attributes tensor(fe::graph::Graph& graph, const Key& key, Name name, int
 template <typename Attributes>
 void set_mask(Attributes& attributes, const Key& key,
               const std::shared_ptr<Tensor_attributes>& length) {
-  attributes.set_attn_scale(key.scale)
-      .set_diagonal_alignment(fe::DiagonalAlignment_t::TOP_LEFT)
-      .set_diagonal_band_right_bound(0);
+  attributes.set_attn_scale(key.scale);
+  if (key.causal)
+    attributes.set_diagonal_alignment(fe::DiagonalAlignment_t::TOP_LEFT)
+        .set_diagonal_band_right_bound(0);
   if (key.window > 0) attributes.set_diagonal_band_left_bound(static_cast<int>(key.window));
   if (length) attributes.set_padding_mask(true).set_seq_len_q(length).set_seq_len_kv(length);
 }
@@ -112,8 +117,8 @@ void add_backward(fe::graph::Graph& graph, const Key& key) {
   // Before 9.26 cuDNN reads statistics by head only.
   const auto statistics = graph.tensor(Tensor_attributes()
                                            .set_uid(Statistics)
-                                           .set_dim({key.documents, key.heads, key.length, 1})
-                                           .set_stride({key.heads * key.length, key.length, 1, 1})
+                                           .set_dim({key.documents, key.heads, key.queries, 1})
+                                           .set_stride({key.heads * key.queries, key.queries, 1, 1})
                                            .set_data_type(fe::DataType_t::FLOAT));
   fe::graph::SDPA_backward_attributes attributes;
   attributes.set_name("attention backward").set_deterministic_algorithm(true);
@@ -124,12 +129,10 @@ void add_backward(fe::graph::Graph& graph, const Key& key) {
   *dv = tensor(graph, key, DV, key.kv_heads, d, key.strides[7]).set_output(true);
 }
 
-Key key_of(const AttentionProblem& a, const CudnnBatch& batch) {
+Key key_of(const AttentionProblem& a) {
   Key key{};
-  key.ragged = batch.ragged;
+  key.causal = true;
   key.dtype = a.q.dtype;
-  key.documents = batch.documents;
-  key.length = batch.length;
   key.heads = a.heads;
   key.kv_heads = a.kv_heads;
   key.head_dim = a.head_dim;
@@ -145,28 +148,6 @@ bool in_chunks(std::initializer_list<Matrix> operands) {
     return x.stride % 8 == 0 && reinterpret_cast<uintptr_t>(x.data) % 16 == 0;
   });
 }
-
-// Hands out the caller's workspace.
-class Pieces {
- public:
-  Pieces(void* workspace, int64_t bytes)
-      : begin_(static_cast<std::byte*>(workspace)), bytes_(bytes) {}
-  void* take(int64_t bytes) {
-    void* piece = begin_ + used_;
-    used_ += (bytes + 255) / 256 * 256;
-    if (used_ > bytes_)
-      fail(ErrorKind::internal,
-           "cuDNN attention: got a workspace of {} bytes, expected {} or more; "
-           "ops/cuda/attention_scratch.cpp reserves too little for this version of cuDNN",
-           bytes_, used_);
-    return piece;
-  }
-
- private:
-  std::byte* begin_;
-  int64_t bytes_;
-  int64_t used_ = 0;
-};
 
 }  // namespace
 
@@ -212,7 +193,10 @@ void CudnnAttention::forward(const Matrix& out, float* lse, const AttentionProbl
     return check_launch("attention_forward");
   }
   const CudnnBatch batch = cudnn_batch(a.documents, a.q.rows, a.longest_queries);
-  Key key = key_of(a, batch);
+  Key key = key_of(a);
+  key.ragged = batch.ragged;
+  key.documents = batch.documents;
+  key.queries = key.keys = batch.length;
   key.strides[3] = out.stride;
   Graph& graph = graphs_->find(key);
   Pieces pieces(workspace, bytes);
@@ -232,51 +216,86 @@ void CudnnAttention::forward(const Matrix& out, float* lse, const AttentionProbl
   check_launch("attention layout");
 }
 
+CudnnAttention::Operands CudnnAttention::Operands::of_heads(int64_t first, int64_t count,
+                                                            const AttentionProblem& a) const {
+  const int64_t d = a.head_dim, group = a.heads / a.kv_heads;
+  const auto of_queries = [&](const Matrix& x) {
+    return columns_of(x, first * group * d, count * group * d);
+  };
+  const auto of_keys = [&](const Matrix& x) { return columns_of(x, first * d, count * d); };
+  return {of_queries(q), of_queries(out), of_queries(dout), of_queries(dq),
+          of_keys(k),    of_keys(v),      of_keys(dk),      of_keys(dv)};
+}
+
+CudnnAttention::Operands CudnnAttention::Operands::of_rows(int64_t query, int64_t queries,
+                                                           int64_t key, int64_t keys) const {
+  const auto of_queries = [&](const Matrix& x) { return rows_of(x, query, queries); };
+  const auto of_keys = [&](const Matrix& x) { return rows_of(x, key, keys); };
+  return {of_queries(q), of_queries(out), of_queries(dout), of_queries(dq),
+          of_keys(k),    of_keys(v),      of_keys(dk),      of_keys(dv)};
+}
+
+void CudnnAttention::call_backward(const Operands& o, const float* statistics, int64_t documents,
+                                   bool causal, const AttentionProblem& a, Pieces pieces) {
+  Key key = key_of(a);
+  key.backward = true;
+  key.causal = causal;
+  key.documents = documents;
+  key.queries = o.q.rows / documents;
+  key.keys = o.k.rows / documents;
+  key.heads = o.q.cols / a.head_dim;
+  key.kv_heads = o.k.cols / a.head_dim;
+  key.strides = {o.q.stride,    o.k.stride,  o.v.stride,  o.out.stride,
+                 o.dout.stride, o.dq.stride, o.dk.stride, o.dv.stride};
+  std::unordered_map<int64_t, void*> arguments = {
+      {Q, o.q.data},     {K, o.k.data},       {V, o.v.data},
+      {Out, o.out.data}, {DOut, o.dout.data}, {Statistics, const_cast<float*>(statistics)},
+      {DQ, o.dq.data},   {DK, o.dk.data},     {DV, o.dv.data}};
+  graphs_->run(graphs_->find(key), arguments, pieces);
+}
+
 void CudnnAttention::backward(const Matrix& dq, const Matrix& dk, const Matrix& dv,
                               const Matrix& dout, const Matrix& out, const float* lse,
-                              const AttentionProblem& a, void* workspace, int64_t bytes) {
+                              const AttentionProblem& a, void* workspace, int64_t bytes,
+                              const CudnnLimits& limits) {
   const CudnnBatch batch = cudnn_batch(a.documents, a.q.rows, a.longest_queries);
   if (batch.ragged)
     fail(ErrorKind::internal, "cuDNN attention: got documents that are no dense batch");
-  Pieces all(workspace, bytes);
-  auto* statistics = static_cast<float*>(all.take(4 * a.q.rows * a.heads));
+  Pieces pieces(workspace, bytes);
+  auto* statistics = static_cast<float*>(pieces.take(4 * a.q.rows * a.heads));
   if (!in_chunks({dq, dk, dv, dout, out, a.q, a.k, a.v})) {
     float* delta = statistics;
     attention_backward(dq, dk, dv, dout, out, lse, delta, a, stream_);
     return check_launch("attention_backward");
   }
-  Key key = key_of(a, batch);
-  key.backward = true;
-  key.strides = {a.q.stride,  a.k.stride, a.v.stride, out.stride,
-                 dout.stride, dq.stride,  dk.stride,  dv.stride};
   const AttentionShape shape{a.heads, a.kv_heads, a.head_dim, a.scale, a.window};
-  const CudnnPart part = cudnn_backward_part(batch.documents, batch.length, shape);
-  const int64_t group = a.heads / a.kv_heads;
-  statistics_by_head(statistics, lse, batch.documents, batch.length, a.heads, stream_);
+  const CudnnPart part = cudnn_backward_part(batch.documents, batch.length, shape, limits);
+  const bool blocks = part.rows < batch.length;
+  if (blocks && key_of(a).window > 0)
+    fail(ErrorKind::internal, "cuDNN attention: got a window of {} in documents of {} tokens",
+         a.window, batch.length);
+  const Operands all = {a.q, out, dout, dq, a.k, a.v, dk, dv};
   for (int64_t document = 0; document < batch.documents; document += part.documents) {
+    const int64_t documents = std::min(part.documents, batch.documents - document);
+    const int64_t row = document * batch.length, rows = documents * batch.length;
+    float* const by_head = statistics + row * a.heads;
+    // Of each block's queries as of a document's; those of the last block may be fewer.
+    const int64_t equal = rows / part.rows, rest = rows % part.rows;
+    statistics_by_head(by_head, lse + row * a.heads, equal, part.rows, a.heads, stream_);
+    if (rest > 0)
+      statistics_by_head(by_head + (rows - rest) * a.heads, lse + (row + rows - rest) * a.heads, 1,
+                         rest, a.heads, stream_);
     for (int64_t head = 0; head < a.kv_heads; head += part.kv_heads) {
-      key.documents = std::min(part.documents, batch.documents - document);
-      key.kv_heads = std::min(part.kv_heads, a.kv_heads - head);
-      key.heads = key.kv_heads * group;
-      const auto at = [&](const Matrix& x, int64_t first_head) {
-        const int64_t element = document * batch.length * x.stride + first_head * a.head_dim;
-        return static_cast<void*>(static_cast<std::byte*>(x.data) + 2 * element);
-      };
-      const int64_t query_head = head * group;
-      std::unordered_map<int64_t, void*> arguments = {
-          {Q, at(a.q, query_head)},
-          {K, at(a.k, head)},
-          {V, at(a.v, head)},
-          {Out, at(out, query_head)},
-          {DOut, at(dout, query_head)},
-          {Statistics, statistics + (document * a.heads + query_head) * batch.length},
-          {DQ, at(dq, query_head)},
-          {DK, at(dk, head)},
-          {DV, at(dv, head)}};
-      Pieces pieces = all;
-      graphs_->run(graphs_->find(key), arguments, pieces);
+      const int64_t heads = std::min(part.kv_heads, a.kv_heads - head);
+      const int64_t query_head = head * (a.heads / a.kv_heads);
+      const Operands operands = all.of_rows(row, rows, row, rows).of_heads(head, heads, a);
+      if (blocks)
+        backward_in_blocks(operands, by_head, query_head, part.rows, a, pieces);
+      else
+        call_backward(operands, by_head + query_head * batch.length, documents, true, a, pieces);
     }
   }
+  check_launch("attention statistics");
 }
 
 }  // namespace nibble::cuda

@@ -109,11 +109,13 @@ AttentionScratch AttentionScratch::take_backward(Arena& arena, std::span<const T
   const int64_t longest = longest_of(documents.query_offsets);
   const Tensor &q = matrices[0], &k = matrices[1];
   if (cudnn_supports_backward(q.dtype, q.rows, k.rows, documents.count(), longest, shape) &&
-      aligned(matrices))
+      aligned(matrices)) {
     s.cudnn = cuda::take(arena, 1, cudnn_backward_bytes(documents.count(), longest, shape),
                          DType::u8, "cuDNN attention");
-  else
+    s.in_blocks = cudnn_backward_part(documents.count(), longest, shape).rows < longest;
+  } else {
     s.delta = cuda::take(arena, q.rows, shape.heads, DType::f32, "attention delta");
+  }
   return s;
 }
 

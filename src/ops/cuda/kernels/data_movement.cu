@@ -24,12 +24,13 @@ __global__ void __launch_bounds__(Tiling::block_size)
       });
 }
 
-template <bool vector>
+template <typename X, bool vector>
 __global__ void __launch_bounds__(Tiling::block_size)
-    add_scaled_kernel(Tiling tiling, int64_t cols, float* y, int64_t y_stride, const float* x,
+    add_scaled_kernel(Tiling tiling, int64_t cols, float* y, int64_t y_stride, const X* x,
                       int64_t x_stride, float scale) {
   struct Loaded {
-    Chunk<float> x, y;
+    Chunk<X> x;
+    Chunk<float> y;
   };
   for_chunks<unroll>(
       tiling,
@@ -121,9 +122,11 @@ void scale_from_f32(Matrix y, Matrix x, float factor, cudaStream_t stream) {
 void add_scaled(Matrix y, Matrix x, float scale, cudaStream_t stream) {
   const Tiling tiling(x.rows, x.cols, unroll);
   if (tiling.empty()) return;
-  dispatch(in_chunks(x) && in_chunks(y), [&](auto vector) {
-    add_scaled_kernel<vector><<<tiling.blocks(), Tiling::block_size, 0, stream>>>(
-        tiling, x.cols, data_of<float>(y), y.stride, data_of<const float>(x), x.stride, scale);
+  dispatch(x.dtype, [&]<typename X>(X) {
+    dispatch(in_chunks(x) && in_chunks(y), [&](auto vector) {
+      add_scaled_kernel<X, vector><<<tiling.blocks(), Tiling::block_size, 0, stream>>>(
+          tiling, x.cols, data_of<float>(y), y.stride, data_of<const X>(x), x.stride, scale);
+    });
   });
 }
 

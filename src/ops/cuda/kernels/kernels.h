@@ -26,7 +26,7 @@ struct Matrix {
 void convert(void* y, DType y_type, const void* x, DType x_type, int64_t n, cudaStream_t stream);
 // y = round(scale * x); x: f32. Both may be strided.
 void scale_from_f32(Matrix y, Matrix x, float scale, cudaStream_t stream);
-// y += scale * x; both f32, both may be strided.
+// y += scale * x; y: f32, x: f32, bf16 or f16; both may be strided.
 void add_scaled(Matrix y, Matrix x, float scale, cudaStream_t stream);
 // y.row(i) = x.row(rows[i]) for i < count; and y.row(rows[i]) = x.row(i).
 void gather_rows(Matrix y, Matrix x, const int32_t* rows, int64_t count, cudaStream_t stream);
