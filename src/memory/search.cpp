@@ -33,7 +33,7 @@ MemoryPolicy PolicySearch::policy(const Knobs& k) const {
     block.keep =
         static_cast<Keep>(k.keep / layers_ + (spread(i, layers_, k.keep % layers_) ? 1 : 0));
     if (!fixed_keep_.empty()) block.keep = fixed_keep_[static_cast<size_t>(i)];
-    if (k.kept_far && block.keep == Keep::input) {
+    if (spread(i, layers_, k.kept_far) && block.keep == Keep::input) {
       block.keep = Keep::attention;
       block.kept = Place::far;
     }
@@ -102,7 +102,7 @@ std::vector<PolicySearch::Knobs> PolicySearch::neighbours(const Knobs& knobs) co
   vary(&Knobs::far_weights, {0, n / 4, n / 2, 3 * n / 4, n});
   vary(&Knobs::far_inputs, {0, n / 4, n / 2, 3 * n / 4, n});
   vary(&Knobs::passing, {1, 2});
-  if (fixed_keep_.empty()) vary(&Knobs::kept_far, {0, 1});
+  if (fixed_keep_.empty()) vary(&Knobs::kept_far, {0, n / 4, n / 2, 3 * n / 4, n});
   return all;
 }
 

@@ -46,7 +46,7 @@ class PolicySearch {
     int far_weights = 0;  // blocks, spread evenly
     int far_inputs = 0;   // blocks, spread evenly
     int passing = 2;
-    int kept_far = 0;  // what attention leaves goes far
+    int kept_far = 0;  // blocks whose attention's output goes far, spread evenly
     int keep = 0;      // levels that blocks keep, added up; spread evenly
     auto operator<=>(const Knobs&) const = default;
   };

@@ -18,6 +18,7 @@ const Case cases[] = {
     {33, 48, 257, 0.7, 0.2}, {70, 100, 33, 0, 0.1}, {600, 16, 50, 0.9, 0.5},  // more than one chunk
     {9, 20, 1000, 1, 2},  // confident, some of it wrong
     {40, 8, 3, 0.03, 1},
+    {23, 12, 20011, 0.9, 0.5},  // more than one tile of the vocabulary
 };
 
 class LinearCrossEntropy : public OpTest {};
@@ -44,14 +45,14 @@ TEST_P(LinearCrossEntropy, LossAndGradient) {
     before(0, 0) = 10;
 
     enum class Gradient { apart, in_place, none };
-    const auto run = [&](Gradient to) {
+    const auto run = [&](Gradient to, LogitsIn held = LogitsIn::rows) {
       return run_twice(ops, [&]() -> std::vector<Values> {
         const Operand loss(ops, before, DType::f32), xs(ops, x, c);
         const Operand apart(ops, p.tokens, p.features, c);
         const Operand& dx = to == Gradient::in_place ? xs : apart;
         ops.linear_cross_entropy(loss, to == Gradient::none ? Tensor{} : dx.tensor(), xs,
                                  Operand(ops, head, c), Operand(ops, label_values, DType::i32),
-                                 trained, gradient);
+                                 trained, gradient, held);
         std::vector<Values> results = {loss.read()};
         if (to != Gradient::none) results.push_back(dx.read());
         return results;
@@ -74,6 +75,10 @@ TEST_P(LinearCrossEntropy, LossAndGradient) {
     expect_equal(in_place[0], results[0], "loss in place");
     expect_equal(in_place[1], results[1], "dx in place");
     expect_equal(run(Gradient::none)[0], results[0], "loss alone");
+    const auto in_tiles = run(Gradient::apart, LogitsIn::tiles);
+    expect_equal(in_tiles[0], results[0], "loss by tiles");
+    expect_equal(in_tiles[1], results[1], "dx by tiles");
+    expect_equal(run(Gradient::none, LogitsIn::tiles)[0], results[0], "loss alone by tiles");
   }
 }
 

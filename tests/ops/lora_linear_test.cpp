@@ -213,7 +213,7 @@ TEST_P(LoraLinear, Forward) {
     const Problem p(spec, c, ++stream);
     SCOPED_TRACE(p.trace);
     const Layout layout = stream % 2 ? Layout::strided : Layout::dense;
-    const auto run = [&](bool only_t) {
+    const auto run = [&](bool only_t, bool prepare) {
       return run_twice(ops, [&]() -> std::vector<Values> {
         const Layers layers(ops, p);
         const bool in_place = spec.residual == Residual::in_place;
@@ -224,16 +224,21 @@ TEST_P(LoraLinear, Forward) {
         Tensor residual;
         if (in_place) residual = y;
         if (spec.residual == Residual::separate) residual = before;
+        const LinearGroup group =
+            prepare ? ops.prepare(layers.group(), p.x.rows(), c) : layers.group();
         ops.lora_linear_forward(only_t ? Tensor{} : y.tensor(), only_t ? Tensor{} : residual, x,
-                                layers.group());
+                                group);
         std::vector<Values> results{columns(x.read(), p.x.cols(), p.rank)};
         expect_equal(columns(x.read(), 0, p.x.cols()), p.x, "x");
         if (!only_t) results.push_back(y.read());
         return results;
       });
     };
-    const auto results = run(false);
-    if (p.rank > 0) expect_equal(run(true)[0], results[0], "t alone");
+    const auto results = run(false, false), prepared = run(false, true);
+    for (size_t i = 0; i < results.size(); ++i)
+      expect_equal(prepared[i], results[i], "with prepared weights");
+    if (p.rank > 0) expect_equal(run(true, false)[0], results[0], "t alone");
+    if (p.rank > 0) expect_equal(run(true, true)[0], results[0], "t alone, prepared");
     const auto precision = product_precision(c);
     int64_t out = 0, rank = 0;
     for (const HostLayer& layer : p.layers) {
@@ -267,13 +272,15 @@ TEST_P(LoraLinear, Backward) {
       put_columns(t, rank, rounded(part, c));
       rank += layer.a.rows();
     }
-    const auto run = [&](bool with_dx) {
+    const auto run = [&](bool with_dx, bool prepare = false) {
       return run_twice(ops, [&]() -> std::vector<Values> {
         const Layers layers(ops, p);
         const Operand dx(ops, p.x.rows(), p.x.cols(), c);
         const Operand dy(ops, p.with_tail(p.dy), c, layout);
+        const LinearGroup group =
+            prepare ? ops.prepare(layers.group(), p.x.rows(), c) : layers.group();
         ops.lora_linear_backward(with_dx ? dx.tensor() : Tensor{}, dy,
-                                 Operand(ops, p.with_tail(p.x, t), c, layout), layers.group());
+                                 Operand(ops, p.with_tail(p.x, t), c, layout), group);
         std::vector<Values> results;
         for (const Operand& gradient : layers.gradients) results.push_back(gradient.read());
         expect_equal(columns(dy.read(), 0, p.dy.cols()), p.dy, "dy");
@@ -281,7 +288,9 @@ TEST_P(LoraLinear, Backward) {
         return results;
       });
     };
-    const auto results = run(true), without_dx = run(false);
+    const auto results = run(true), without_dx = run(false), prepared = run(true, true);
+    for (size_t i = 0; i < results.size(); ++i)
+      expect_equal(prepared[i], results[i], "with prepared weights");
     const auto precision = product_precision(c);
     Bounded dx(p.x.rows(), p.x.cols());
     int64_t out = 0;
@@ -315,7 +324,8 @@ TEST_P(LoraLinear, DropoutMaskIsPhilox) {
   for (int64_t i = 0; i < in; ++i) identity(i, i) = 1;
   for (double& value : x.values()) value = 1;
   for (const float dropout : {0.0f, 0.1f, 0.5f, 0.9f}) {
-    for (const uint64_t step : {uint64_t{0}, uint64_t{1}, uint64_t{1} << 40}) {
+    for (const auto& [step, first_row] :
+         {std::pair<uint64_t, int64_t>{0, 0}, {1, 0}, {uint64_t{1} << 40, 0}, {3, 11}}) {
       const auto results = run_twice(ops, [&]() -> std::vector<Values> {
         nibble::LoraLinear layer;
         FrozenLinear& w = layer.weight;
@@ -332,7 +342,9 @@ TEST_P(LoraLinear, DropoutMaskIsPhilox) {
         Values wide(tokens, in + LinearGroup::lora_tail(in));
         put_columns(wide, 0, x);
         const Operand input(ops, wide, c);
-        ops.lora_linear_forward({}, {}, input, {{&layer, 1}});
+        LinearGroup group{{&layer, 1}};
+        group.first_row = first_row;
+        ops.lora_linear_forward({}, {}, input, group);
         return {columns(input.read(), in, in)};
       });
       Values kept(1, 1), expected(tokens, in);
@@ -340,7 +352,8 @@ TEST_P(LoraLinear, DropoutMaskIsPhilox) {
       const double scale = rounded(kept, c)(0, 0);
       int64_t dropped = 0;
       for (size_t i = 0; i < expected.values().size(); ++i) {
-        const bool keep = uniform_float(philox(77, i / 4, step)[i % 4]) >= dropout;
+        const uint64_t element = i + static_cast<uint64_t>(first_row * in);
+        const bool keep = uniform_float(philox(77, element / 4, step)[element % 4]) >= dropout;
         expected.values()[i] = keep ? scale : 0;
         dropped += keep ? 0 : 1;
       }

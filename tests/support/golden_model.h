@@ -49,27 +49,40 @@ class GoldenModel {
 // NIBBLE_TEST_DEVICE, or cpu.
 std::string test_device();
 
-// Backend, reservation and training step for a model.
+// Backend, reservations and training step for a model.
 struct TrainingRig {
   ModelSource source;
   Device device;
   Buffer buffer;
   Arena arena;
+  Buffer outside;
+  Arena far;
   std::unique_ptr<Ops> backend;
   Ops& ops;
   TrainStep step;
 
   explicit TrainingRig(TrainOptions options, int threads = 2)
-      : source(ModelSource::open(options.model_name_or_path)),
+      : TrainingRig(ModelSource::open(options.model_name_or_path), options, {}, threads) {}
+  // Without blocks the policy is what options.gradient_checkpointing says.
+  TrainingRig(ModelSource of, TrainOptions options, const MemoryPolicy& policy, int threads = 2)
+      : source(std::move(of)),
         device(choose_device(test_device(), threads)),
-        buffer(reserve(device, size_t{256} << 20)),
+        buffer(reserve(device, bytes)),
         arena(buffer.data(), buffer.size()),
-        backend(make_ops(device, arena)),
+        outside(policy.uses_far_memory()
+                    ? reserve_far(device, bytes, std::filesystem::temp_directory_path().string())
+                    : Buffer()),
+        far(outside.data(), outside.size()),
+        backend(make_ops(device, arena, &far)),
         ops(*backend),
         step(source, on(device, options),
-             recompute_every(options.gradient_checkpointing, source.spec.layers), ops) {}
+             policy.blocks.empty()
+                 ? recompute_every(options.gradient_checkpointing, source.spec.layers)
+                 : policy,
+             ops) {}
 
  private:
+  static constexpr size_t bytes = size_t{512} << 20;
   static const TrainOptions& on(const Device& device, TrainOptions& options) {
     options.device = device.name();
     return options;
