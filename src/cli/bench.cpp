@@ -90,9 +90,12 @@ int run_bench(std::vector<std::string> arguments) {
   table.add("steps", steps, "steps to time, after a first one");
   table.add("phases", phases, "one more step, timed by operation");
   add_step_options(table, options);
+  table.add("global_batch_size", options.global_batch_size,
+            "rows in an optimizer step, cut into micro-batches as is fastest");
   add_memory_options(table, options);
   table.add_flag("json", json, "print JSON");
   if (!table.parse(std::move(arguments))) return 0;
+  options.micro_batch_given = table.given("batch");
   const BenchResult result = nibble::run_bench(architecture, options, steps, phases);
   if (json)
     fmt::print("{}\n", to_json(result, architecture).dump(2));

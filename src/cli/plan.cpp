@@ -4,21 +4,19 @@
 
 #include "cli/commands.h"
 #include "cli/train_options.h"
+#include "files/file_io.h"
 #include "ops/plan/device_profiles.h"
 #include "train/trainer.h"
+#include "transformer/architectures.h"
 
 namespace nibble::cli {
 
 namespace {
 
-// Whether it fits on the card, CUDA's context included.
-void print_card(const MemoryPlan& plan, const std::string& name) {
+// Where the figures of a card that is not here come from.
+void print_card(const std::string& name) {
   const NamedProfile& card = device_profile(name);
-  const size_t whole = plan.peak_bytes() + static_cast<size_t>(context_bytes);
-  const size_t memory = static_cast<size_t>(card.memory_gib) << 30;
-  fmt::print("  {}: {} with CUDA's context of {}; {} its {} GiB; rates {}\n", card.product,
-             human_bytes(whole), human_bytes(static_cast<size_t>(context_bytes)),
-             whole <= memory ? "fits in" : "does NOT fit in", card.memory_gib,
+  fmt::print("  for {}, {} GiB; rates {}\n", card.product, card.memory_gib,
              card.measured ? "measured" : "80 % of the data sheet's");
 }
 
@@ -26,6 +24,7 @@ void print_card(const MemoryPlan& plan, const std::string& name) {
 
 int run_plan(std::vector<std::string> arguments) {
   TrainOptions options;
+  std::string architecture, plot;
   bool json = false;
   OptionTable table(
       "plan",
@@ -34,14 +33,31 @@ int run_plan(std::vector<std::string> arguments) {
   add_training_options(table, options);
   table.add("device_profile", options.device_profile,
             "plan for this GPU, whatever the machine has: h200, 4090, 3060, ...");
+  table.add("arch", architecture,
+            fmt::format("plan for this shape instead of a model: {}",
+                        fmt::join(architecture_names(), ", ")));
+  table.add("plot", plot, "write what memory buys as an SVG picture to this file");
   table.add_flag("json", json, "print JSON");
   if (!table.parse(std::move(arguments))) return 0;
-  const MemoryPlan plan = plan_run(options);
+  options.micro_batch_given = table.given("per_device_train_batch_size");
+  if (!architecture.empty()) {
+    if (!options.model_name_or_path.empty() || !options.dataset.empty())
+      fail(ErrorKind::usage, "arch: it stands for a model; give no model_name_or_path or dataset");
+    options.model_name_or_path = architecture;
+  }
+  const PlanReport report = plan_report(options, architecture);
   if (json)
-    fmt::print("{}\n", plan_json(plan).dump(2));
+    fmt::print("{}\n", report_json(report).dump(2));
   else
-    fmt::print("{}", plan_table(plan));
-  if (!options.device_profile.empty() && !json) print_card(plan, options.device_profile);
+    fmt::print("{}", report_text(report));
+  if (!options.device_profile.empty() && !json) print_card(options.device_profile);
+  if (!plot.empty()) {
+    const std::string where =
+        options.device_profile.empty() ? std::string() : " on " + options.device_profile;
+    replace_file(plot, curve_svg(report, fmt::format("{}{}: what memory buys",
+                                                              options.model_name_or_path, where)));
+    if (!json) fmt::print("  picture: {}\n", plot);
+  }
   return 0;
 }
 

@@ -141,6 +141,18 @@ std::optional<FoundPolicy> PolicySearch::fastest(size_t near, size_t far) {
   return FoundPolicy{policy(*best), cost(*best)};
 }
 
+bool PolicySearch::runs(size_t near, size_t far) {
+  for (const Knobs& start : starts())
+    if (fits(start, {near, far})) return true;
+  return false;
+}
+
+FoundPolicy PolicySearch::richest() {
+  Knobs knobs;
+  knobs.keep = fixed_keep_.empty() ? (keep_levels - 1) * layers_ : 0;
+  return {policy(knobs), cost(knobs)};
+}
+
 FoundPolicy PolicySearch::smallest(size_t far) {
   const auto smaller = [&](const Knobs& a, const Knobs& b) {
     const PolicyCost &x = cost(a), &y = cost(b);

@@ -35,6 +35,11 @@ class PolicySearch {
   // one with the least far memory.
   FoundPolicy smallest(size_t far);
 
+  // Whether a run within the limits exists, asked quickly; and what one takes that keeps everything
+  // near.
+  bool runs(size_t near, size_t far);
+  FoundPolicy richest();
+
   size_t measured() const { return costs_.size(); }  // policies
 
  private:

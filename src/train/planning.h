@@ -42,6 +42,10 @@ class Planner {
     return search_.fastest(reservation, far);
   }
   FoundPolicy smallest(size_t far) { return search_.smallest(far); }
+  FoundPolicy richest() { return search_.richest(); }
+  bool runs(const MemoryLimits& limits) {
+    return search_.runs(limits.reservation(), limits.far);
+  }
   size_t measured() const { return search_.measured(); }
 
  private:

@@ -60,7 +60,13 @@ class Trainer {
 
   // Keeps tokenized rows in `cache_folder` unless that is empty.
   void load_data(const std::filesystem::path& cache_folder);
-  MemoryPlan plan();  // of the dataset's own rows, which are loaded
+  // Of the dataset's own rows, which are loaded: what plan_within or report_plan say of them.
+  template <typename Plan>
+  auto plan_with(const Plan& plan) {
+    const DeviceProfile profile = profile_of(device_, options_);
+    return plan(source_, options_, memory_limits(options_, device_), profile,
+                [this] { return shape(); });
+  }
   TrainResult run();
 
  private:
@@ -126,12 +132,6 @@ RunShape Trainer::shape() {
   shape.train = largest_batches(std::move(batches));
   shape.eval = largest_batches(eval_batches_);
   return shape;
-}
-
-MemoryPlan Trainer::plan() {
-  const MemoryLimits limits = memory_limits(options_, device_);
-  return plan_within(source_, options_, limits, profile_of(device_, options_),
-                     [this] { return shape(); });
 }
 
 double Trainer::evaluate(TrainStep& step, int64_t at) {
@@ -302,7 +302,7 @@ TrainResult Trainer::run() {
   RunDir run(options_.output_dir, mode);
   load_data(run.path() / "dataset_cache");
   check_data();
-  const MemoryPlan planned = plan();
+  const MemoryPlan planned = plan_with(plan_within);
   if (events_.planned) events_.planned(planned);
   identity_ =
       run_identity(options_, source_, data_.train.sha256(), schedule_->total_steps(), tokens_);
@@ -357,21 +357,35 @@ TrainResult Trainer::run() {
 
 }  // namespace
 
-MemoryPlan plan_run(const TrainOptions& options) {
+namespace {
+
+// What plan_within and report_plan ask for, of a run that is only planned.
+template <typename Plan>
+auto plan_with(const TrainOptions& options, const std::string& architecture, const Plan& plan) {
   check_options(options);
   if (!options.dataset.empty()) {
     Trainer trainer(options, {});
     trainer.load_data({});
-    return trainer.plan();
+    return trainer.plan_with(plan);
   }
   const ModelSource source =
-      ModelSource::open(options.model_name_or_path, options.ignore_config_fields);
+      architecture.empty()
+          ? ModelSource::open(options.model_name_or_path, options.ignore_config_fields)
+          : ModelSource::synthesize(architecture);
   TrainOptions resolved = options;
   const Device device = resolve_device(resolved);
+  const DeviceProfile profile = profile_of(device, resolved);
   std::vector<int32_t> zeros;
-  return plan_within(source, resolved, memory_limits(resolved, device),
-                     profile_of(device, resolved),
-                     [&] { return longest_shape(resolved, zeros); });
+  return plan(source, resolved, memory_limits(resolved, device), profile,
+              [&] { return longest_shape(resolved, zeros); });
+}
+
+}  // namespace
+
+MemoryPlan plan_run(const TrainOptions& options) { return plan_with(options, {}, plan_within); }
+
+PlanReport plan_report(const TrainOptions& options, const std::string& architecture) {
+  return plan_with(options, architecture, report_plan);
 }
 
 TrainResult run_training(const TrainOptions& options, const TrainEvents& events) {

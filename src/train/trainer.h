@@ -8,6 +8,7 @@
 #include "memory/plan.h"
 #include "train/data_source.h"
 #include "train/options.h"
+#include "train/plan_report.h"
 #include "train/step.h"
 
 namespace nibble {
@@ -54,8 +55,11 @@ struct TrainResult {
 };
 
 // The plan of the run that these options describe: exact with a dataset, for rows of max_length
-// without. Needs no weights, only config.json.
+// without. Needs no weights, only config.json; or an architecture's name (transformer/architectures)
+// instead of a model.
 MemoryPlan plan_run(const TrainOptions& options);
+// The same, and what else there is to say of it.
+PlanReport plan_report(const TrainOptions& options, const std::string& architecture = {});
 
 // Throws Error. `interrupted` means that a checkpoint was saved and the run resumes.
 TrainResult run_training(const TrainOptions& options, const TrainEvents& events);
