@@ -71,7 +71,7 @@ std::string plan_table(const MemoryPlan& plan) {
   if (plan.budget > 0)
     table += fmt::format("  with {} for {}: {} of a budget of {}\n",
                          human_bytes(plan.context_bytes),
-                         plan.cuda ? "CUDA's context and libraries" : "the program itself",
+                         plan.cuda ? "CUDA's context, libraries and tables" : "the program itself",
                          human_bytes(plan.peak.bytes + plan.context_bytes),
                          human_bytes(plan.budget));
   table += policy_picture(plan.policy);

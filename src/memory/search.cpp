@@ -116,7 +116,13 @@ std::vector<PolicySearch::Knobs> PolicySearch::starts() const {
   lean.moments_far = 1;
   Knobs leanest = lean;
   leanest.passing = 1;
-  return {Knobs{}, streamed, lean, leanest};
+  std::vector<Knobs> all = {Knobs{}, streamed, lean, leanest};
+  if (fixed_keep_.empty())  // long documents: attention is worth the way out and back
+    for (const int quarter : {1, 2, 3, 4}) {
+      all.push_back(leanest);
+      all.back().kept_far = quarter * layers_ / 4;
+    }
+  return all;
 }
 
 std::optional<FoundPolicy> PolicySearch::fastest(size_t near, size_t far) {

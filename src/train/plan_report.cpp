@@ -36,7 +36,7 @@ std::vector<size_t> budgets(size_t smallest, size_t most) {
   constexpr size_t points = 12;
   std::vector<size_t> all = {smallest};
   const size_t gib_bytes = size_t{1} << 30;
-  const size_t step = std::max(gib_bytes, (most - smallest) / points / gib_bytes * gib_bytes);
+  const size_t step = std::max(gib_bytes, ((most - smallest) / points + gib_bytes - 1) / gib_bytes * gib_bytes);
   for (size_t budget = (smallest / gib_bytes + 1) * gib_bytes; budget < most; budget += step)
     all.push_back(budget);
   if (most > all.back()) all.push_back(most);

@@ -13,8 +13,8 @@ namespace nibble {
 // What a run may take, in bytes.
 struct MemoryLimits {
   size_t budget = 0;   // of the device, all that the process takes there
-  size_t context = 0;  // of it, what is taken besides the reservation: CUDA's context and libraries;
-                       // on the CPU the program itself
+  size_t context = 0;  // of it, what is taken besides: CUDA's context and libraries (the driver's
+                       // tables of pinned memory are the planner's to add); on the CPU the program
   size_t far = 0;      // host memory beside a GPU, disk beside the CPU
   std::string stated;  // who set the budget, for messages
   size_t reservation() const { return budget > context ? budget - context : 0; }
@@ -49,6 +49,9 @@ class Planner {
   size_t measured() const { return search_.measured(); }
 
  private:
+  // What the driver takes on the device for pinned host memory.
+  size_t table_bytes(size_t far) const;
+
   const ModelSource& source_;
   const TrainOptions& options_;
   const RunShape& shape_;
