@@ -43,30 +43,34 @@ struct TileProduct {
 template <int rows, int vectors, bool accumulate, typename Word>
 inline __attribute__((always_inline)) void product_block(const TileProduct<Word>& t, int64_t i,
                                                          int64_t j) {
+  // Unrolled before GCC decides what lives in registers; later is too late for `sums`.
   F sums[rows][vectors];
   float* c = t.c + i * t.ldc + j;
+#pragma GCC unroll 8
   for (int r = 0; r < rows; ++r)
-    for (int v = 0; v < vectors; ++v) {
-      if (accumulate)
-        __builtin_memcpy(&sums[r][v], c + r * t.ldc + v * lanes, sizeof(F));
-      else
-        sums[r][v] = F{};
-    }
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v)
+      sums[r][v] = accumulate ? load(c + r * t.ldc + v * lanes) : F{};
   const Word* a = t.a + i * t.a_row;
   const Word* b = t.b + j;
   const int64_t a_row = t.a_row, a_col = t.a_col, ldb = t.ldb;
+#pragma GCC unroll 2
   for (int64_t p = 0; p < t.k; ++p) {
     F row[vectors];
+#pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) __builtin_memcpy(&row[v], b + v * lanes, sizeof(F));
+#pragma GCC unroll 8
     for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v)
         sums[r][v] = multiply_add_word(a[r * a_row], row[v], sums[r][v]);
     a += a_col;
     b += ldb;
   }
+#pragma GCC unroll 8
   for (int r = 0; r < rows; ++r)
-    for (int v = 0; v < vectors; ++v)
-      __builtin_memcpy(c + r * t.ldc + v * lanes, &sums[r][v], sizeof(F));
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) store(c + r * t.ldc + v * lanes, sums[r][v]);
 }
 
 template <int vectors, bool accumulate, typename Word>

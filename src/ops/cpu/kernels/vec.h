@@ -32,7 +32,16 @@ typedef int32_t I __attribute__((vector_size(4 * lanes)));
 typedef uint32_t U __attribute__((vector_size(4 * lanes)));
 typedef uint16_t H __attribute__((vector_size(2 * lanes)));
 
-inline F splat(float x) { return F{} + x; }
+// Not F{} + x: that sum is computed, since x may be -0.
+inline F splat(float x) {
+#if defined(__AVX512F__)
+  return (F)_mm512_set1_ps(x);
+#elif defined(__AVX2__)
+  return (F)_mm256_set1_ps(x);
+#else
+  return F{x, x, x, x};
+#endif
+}
 
 // If either is NaN, b.
 inline F max(F a, F b) { return a > b ? a : b; }
