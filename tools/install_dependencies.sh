@@ -1,9 +1,10 @@
 #!/bin/sh
 # Installs what building and testing need from the distribution's packages, if anything is missing.
+# OpenCL is there because libdnnl-dev's CMake file asks for it, though it only recommends it.
 set -eu
 
-packages="g++ cmake ninja-build pkg-config libdnnl-dev libfmt-dev nlohmann-json3-dev libyaml-cpp-dev
-  libcli11-dev libssl-dev libpcre2-dev libutf8proc-dev libgtest-dev libbenchmark-dev"
+packages="g++ cmake ninja-build pkg-config libdnnl-dev ocl-icd-opencl-dev libfmt-dev
+  nlohmann-json3-dev libyaml-cpp-dev libcli11-dev libssl-dev libpcre2-dev libutf8proc-dev libgtest-dev libbenchmark-dev"
 
 # cudnn-frontend's headers come from PyPI (cmake/cuda.cmake).
 if command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then

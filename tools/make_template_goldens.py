@@ -11,6 +11,8 @@ and writes
   snippets.golden.json   [template, text], or [template] where jinja2 raises
   families.golden.json   by template: each conversation without and with generation prompt, as
                          [text, bytes inside {% generation %}], or null where jinja2 raises
+  reasoning.golden.json  [template, messages, text], or [template, messages] where jinja2 raises:
+                         what transformers makes of a message's reasoning, by its names
   corpus.golden.tsv      the same for the templates of the real data (which are never committed), as
                          hashes: SHA-256 of the template, then 16 hex digits of the SHA-256 of each
                          text ("-" where jinja2 raises), with 8 more of the generated ranges where
@@ -135,6 +137,56 @@ def make_families():
     print(f"families: {len(cases)}")
 
 
+# A message's reasoning under each name that transformers knows, and under several.
+REASONING = [
+    {"reasoning_content": "r"},
+    {"thinking": "t"},
+    {"reasoning": "s"},
+    {"thinking": "t", "reasoning_content": "r"},
+    {"reasoning": "s", "thinking": "t"},
+    {"reasoning": "s", "reasoning_content": "r"},
+    {"reasoning": "s", "thinking": "t", "reasoning_content": "r"},
+    {"reasoning_content": None, "thinking": "t"},
+    {"thinking": None, "reasoning_content": "r"},
+    {"thinking": None, "reasoning": "s"},
+    {"reasoning_content": None, "thinking": None},
+    {"reasoning_content": "", "thinking": "t"},
+    {"thinking": ["a", {"text": "b"}]},
+    {"reasoning": False},
+    {},
+]
+REASONING_TEMPLATES = [
+    "{% for m in messages %}{{ m | tojson }}{% endfor %}",
+    "{% for m in messages %}{{ m.keys() | list }}{% endfor %}",
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}"
+    "{% if m.thinking %}<t>{{ m.thinking }}{% endif %}{% endfor %}",
+    "{% for m in messages %}<{{ m.role }}>{% if m.reasoning_content is string %}<think>"
+    "{{ m.reasoning_content.strip('\n') }}</think>{% endif %}{{ m.content }}{% endfor %}",
+    "{% for m in messages %}{% if m.reasoning is defined %}{{ m.reasoning }}{% endif %}"
+    "{% if m.thinking is defined and m.reasoning_content is defined and m.thinking != "
+    "m.reasoning_content %}{{ raise_exception('two') }}{% endif %}{% endfor %}",
+]
+
+
+def make_reasoning():
+    cases = []
+    for template in REASONING_TEMPLATES:
+        for fields in REASONING:
+            for front in (False, True):
+                answer = {"role": "assistant", "content": "a"}
+                answer = {**fields, **answer} if front else {**answer, **fields}
+                messages = [{"role": "user", "content": "u", "thinking": "of me"}, answer]
+                try:
+                    texts, _ = chat_template_utils.render_jinja_template(
+                        [messages], chat_template=template
+                    )
+                    cases.append([template, messages, texts[0]])
+                except Exception:
+                    cases.append([template, messages])
+    write_json("reasoning.golden.json", cases)
+    print(f"reasoning: {len(cases)}, of which {sum(len(case) == 2 for case in cases)} raise")
+
+
 def corpus(data):
     """The templates of the real data, each once."""
     templates = []
@@ -184,5 +236,6 @@ def make_corpus(data):
 if __name__ == "__main__":
     make_snippets()
     make_families()
+    make_reasoning()
     if len(sys.argv) > 1:
         make_corpus(pathlib.Path(sys.argv[1]))

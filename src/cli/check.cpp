@@ -17,13 +17,14 @@ using Json = nlohmann::ordered_json;
 
 Json dataset_json(const TokenizedDataset& data) {
   Json json;
-  json["rows"] = data.report().rows;
+  json["rows"] = data.rows();
   json["documents"] = data.documents();
   json["tokens"] = data.tokens();
   json["trained_tokens"] = data.trained_tokens();
   json["longest"] = data.longest();
   json["cut_rows"] = data.report().cut_rows;
   json["cut_tokens"] = data.report().cut_tokens;
+  json["dropped_rows"] = data.report().dropped_rows;
   json["skipped_rows"] = data.report().skipped_rows;
   json["findings"] = data.report().findings.to_json();
   json["files"] = Json::array();

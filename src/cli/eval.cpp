@@ -29,8 +29,8 @@ int run_eval(std::vector<std::string> arguments) {
   EvaluationEvents events;
   events.note = [&](const std::string& line) { console.note(line); };
   events.loading = [&](uint64_t done, uint64_t total) { console.bytes("loading", done, total); };
-  events.progress = [&](int64_t rows, int64_t total) {
-    console.transient(fmt::format("row {} of {}", rows, total));
+  events.progress = [&](int64_t documents, int64_t total) {
+    console.transient(fmt::format("document {} of {}", documents, total));
   };
   const Evaluation result = run_evaluation(options, logits_out, events);
   console.clear();

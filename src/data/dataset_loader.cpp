@@ -46,7 +46,7 @@ std::string hash_of(const Json& json) {
 // All that the content of the store depends on.
 Json content_of(const DatasetSpec& spec, const std::vector<HashedFile>& files) {
   Json json;
-  json["store"] = 1;  // to be raised when the same input gives another store
+  json["store"] = 2;  // to be raised when the same input gives another store
   json["files"] = Json::array();
   for (const HashedFile& file : files) json["files"].push_back(file.sha256);
   json["format"] = row_format_name(spec.format.format);
@@ -203,6 +203,7 @@ TokenizedDataset::TokenizedDataset(std::shared_ptr<const TokenStore> store,
     tokens_ += length(i);
     trained_tokens_ += trained(i);
     longest_ = std::max(longest_, length(i));
+    rows_ += starts_row(i) ? 1 : 0;
   }
 }
 

@@ -72,7 +72,13 @@ class TokenizedDataset {
   // Of the row that the document is of: "train.jsonl: row 3 (byte 812)".
   std::string place(int64_t i) const { return store_->place(row(i)); }
   const RowRecord& row(int64_t i) const { return store_->rows()[record(i).row]; }
+  // A row that is split, or whose turns are texts of their own, is several documents, one after the
+  // other. Whether document i is the first of them.
+  bool starts_row(int64_t i) const {
+    return at(i) == 0 || store_->documents()[static_cast<size_t>(at(i)) - 1].row != record(i).row;
+  }
 
+  int64_t rows() const { return rows_; }  // each as often as it is taken
   int64_t tokens() const { return tokens_; }
   int64_t trained_tokens() const { return trained_tokens_; }
   int64_t longest() const { return longest_; }
@@ -90,7 +96,7 @@ class TokenizedDataset {
   std::shared_ptr<const TokenStore> store_;
   std::vector<int64_t> documents_;
   std::string sha256_;
-  int64_t tokens_ = 0, trained_tokens_ = 0, longest_ = 0;
+  int64_t rows_ = 0, tokens_ = 0, trained_tokens_ = 0, longest_ = 0;
 };
 
 struct LoadedDataset {

@@ -21,11 +21,17 @@ constexpr std::array<std::string_view, guard_count> names = {
 
 std::string_view guard_name(Guard guard) { return names[static_cast<size_t>(guard)]; }
 
-void Findings::add(const std::string& place, const Finding& finding) {
-  Entry& entry = entries_[static_cast<size_t>(finding.guard)];
-  if (entry.count++ > 0) return;
-  entry.first_place = place;
-  entry.first_detail = finding.detail;
+void Findings::add(const std::string& place, const std::vector<Finding>& of_row) {
+  std::array<bool, guard_count> counted{};
+  for (const Finding& finding : of_row) {
+    const auto guard = static_cast<size_t>(finding.guard);
+    if (counted[guard]) continue;
+    counted[guard] = true;
+    Entry& entry = entries_[guard];
+    if (entry.count++ > 0) continue;
+    entry.first_place = place;
+    entry.first_detail = finding.detail;
+  }
 }
 
 nlohmann::ordered_json Findings::to_json() const {

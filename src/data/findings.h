@@ -7,6 +7,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace nibble {
 
@@ -36,16 +37,18 @@ struct Finding {
   std::string detail;  // one line: what exactly, in this row
 };
 
-// Counts of findings; the first of each guard keeps its place and detail.
+// In how many rows each guard found something; the first of them keeps its place and detail.
 class Findings {
  public:
   struct Entry {
-    int64_t count = 0;
+    int64_t count = 0;        // rows
     std::string first_place;  // "train.jsonl: row 3 (byte 812)"
     std::string first_detail;
   };
 
-  void add(const std::string& place, const Finding& finding);
+  // All that was found in one row, which counts once for a guard that found something several times
+  // (in several turns, or in the documents that the row is split into).
+  void add(const std::string& place, const std::vector<Finding>& of_row);
   const Entry& of(Guard guard) const { return entries_[static_cast<size_t>(guard)]; }
 
   nlohmann::ordered_json to_json() const;

@@ -49,7 +49,7 @@ RowEncoder::RowEncoder(const Tokenizer& tokenizer, const SpecialTokens& special,
 std::string RowEncoder::identity() const {
   const TurnOptions& turns = options_.turns;
   return fmt::format(
-      "encoder 1; max_length {} truncation {} completion_only {} assistant_only {} "
+      "encoder 2; max_length {} truncation {} completion_only {} assistant_only {} "
       "mask_history {} eos {} null_as_empty {} split_special {} drop_untrained {}; template {} now "
       "{} "
       "variables {}; vocab {} eos {} stops {}",
@@ -103,7 +103,7 @@ Document RowEncoder::conversation(const TrainedText& text, const Example& exampl
   int64_t straddling = 0;
   size_t next = 0;  // the first span that may still hold a token
   for (size_t i = 0; i < document.ids.size(); ++i) {
-    const auto [begin, end] = encoding.offsets[i];
+    const size_t begin = encoding.offsets[i].first, end = encoding.offsets[i].second;
     while (next < text.trained.size() && text.trained[next].second <= begin) ++next;
     if (next == text.trained.size()) break;
     const auto& [first, last] = text.trained[next];

@@ -218,11 +218,11 @@ class StoreBuilder {
     if (!result.error.empty()) {
       if (spec_.bad_rows == BadRows::refuse)
         fail(ErrorKind::bad_input, "{}: {}", place, result.error);
-      report_.findings.add(place, {Guard::bad_row, result.error});
+      report_.findings.add(place, {{Guard::bad_row, result.error}});
       ++report_.skipped_rows;
       return;
     }
-    for (const Finding& finding : result.encoded.findings) report_.findings.add(place, finding);
+    report_.findings.add(place, result.encoded.findings);
     ++report_.rows;
     ++report_.files[batch.file].rows;
     report_.cut_rows += result.encoded.cut_tokens > 0 ? 1 : 0;
@@ -257,7 +257,7 @@ class StoreBuilder {
       if (seen[at])
         report_.findings.add(fmt::format("{}: row {} (byte {})", report_.files[row.file].path,
                                          row.number, row.offset),
-                             {Guard::duplicate_row, "the same tokens as an earlier row"});
+                             {{Guard::duplicate_row, "the same tokens as an earlier row"}});
       seen[at] = true;
     }
   }

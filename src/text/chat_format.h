@@ -20,7 +20,9 @@ struct ChatFormat {
   int64_t now = 0;
   std::string date;
 
-  // `tools`: null where there are none. Throws Error(bad_input) where the template raises.
+  // `tools`: null where there are none. A message's reasoning (reasoning_content, else thinking,
+  // else reasoning) is shown to the template as reasoning_content and as thinking, as transformers
+  // does. Throws Error(bad_input) where the template raises.
   Rendering render(const nlohmann::ordered_json& messages, const nlohmann::ordered_json& tools,
                    bool add_generation_prompt) const;
 };

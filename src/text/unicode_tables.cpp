@@ -1,6 +1,7 @@
 #include "text/unicode_tables.h"
 
 #include <algorithm>
+#include <iterator>
 #include <span>
 
 #include "text/unicode_data.h"
@@ -150,33 +151,39 @@ std::optional<CharacterSet> CharacterSet::script(std::string_view name) {
   return std::nullopt;
 }
 
+// A class of a regular expression may add hundreds of times to a large set: this takes a move of
+// the ranges behind, not a sort of all.
 void CharacterSet::add(char32_t first, char32_t last) {
-  if (!ranges_.empty() && ranges_.back().last + 1 == first) {
-    ranges_.back().last = last;
-    return;
+  const auto begin =
+      std::lower_bound(ranges_.begin(), ranges_.end(), first,
+                       [](const Range& range, char32_t value) { return range.last + 1 < value; });
+  auto end = begin;  // those that overlap or touch become one with it
+  for (; end != ranges_.end() && end->first <= last + 1; ++end) {
+    first = std::min(first, end->first);
+    last = std::max(last, end->last);
   }
-  const bool in_order = ranges_.empty() || ranges_.back().last < first;
-  ranges_.push_back({first, last});
-  if (!in_order) tidy();
+  if (begin == end) {
+    ranges_.insert(begin, {first, last});
+  } else {
+    *begin = {first, last};
+    ranges_.erase(begin + 1, end);
+  }
 }
 
 void CharacterSet::add(const CharacterSet& other) {
-  ranges_.insert(ranges_.end(), other.ranges_.begin(), other.ranges_.end());
-  tidy();
-}
-
-void CharacterSet::tidy() {
-  std::sort(ranges_.begin(), ranges_.end(),
-            [](const Range& a, const Range& b) { return a.first < b.first; });
-  std::vector<Range> tidied;
-  for (const Range& range : ranges_) {
-    if (!tidied.empty() && range.first <= tidied.back().last + 1) {
-      tidied.back().last = std::max(tidied.back().last, range.last);
+  std::vector<Range> both;
+  both.reserve(ranges_.size() + other.ranges_.size());
+  std::merge(ranges_.begin(), ranges_.end(), other.ranges_.begin(), other.ranges_.end(),
+             std::back_inserter(both),
+             [](const Range& a, const Range& b) { return a.first < b.first; });
+  ranges_.clear();
+  for (const Range& range : both) {
+    if (!ranges_.empty() && range.first <= ranges_.back().last + 1) {
+      ranges_.back().last = std::max(ranges_.back().last, range.last);
     } else {
-      tidied.push_back(range);
+      ranges_.push_back(range);
     }
   }
-  ranges_ = std::move(tidied);
 }
 
 void CharacterSet::invert() {

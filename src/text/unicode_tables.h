@@ -41,7 +41,6 @@ class CharacterSet {
   const std::vector<Range>& ranges() const { return ranges_; }
 
  private:
-  void tidy();
   std::vector<Range> ranges_;
 };
 

@@ -63,11 +63,16 @@ RunData load_run_data(const TrainOptions& options, const TokenizerSource& tokens
   return data;
 }
 
+std::string rows_and_documents(const TokenizedDataset& data) {
+  if (data.rows() == data.documents()) return fmt::format("{} rows", data.rows());
+  return fmt::format("{} rows in {} documents", data.rows(), data.documents());
+}
+
 void describe_dataset(const std::string& name, const TokenizedDataset& data,
                       const std::function<void(const std::string&)>& note) {
   if (!note) return;
   note(fmt::format(
-      "{}: {} rows, {} tokens, {} trained ({:.0f} %), longest {}", name, data.documents(),
+      "{}: {}, {} tokens, {} trained ({:.0f} %), longest {}", name, rows_and_documents(data),
       data.tokens(), data.trained_tokens(),
       100.0 * static_cast<double>(data.trained_tokens()) / static_cast<double>(data.tokens()),
       data.longest()));

@@ -28,6 +28,9 @@ RunData load_run_data(const TrainOptions& options, const TokenizerSource& tokens
                       int64_t vocab_size, const std::filesystem::path& cache_folder, bool with_eval,
                       const DatasetEvents& events);
 
+// "1456 rows", or "1400 rows in 1456 documents" where some rows are several.
+std::string rows_and_documents(const TokenizedDataset& data);
+
 // Rows, tokens, how many are trained, what was cut: lines for people.
 void describe_dataset(const std::string& name, const TokenizedDataset& data,
                       const std::function<void(const std::string&)>& note);

@@ -87,8 +87,8 @@ std::vector<MicroBatch> largest_batches(std::vector<MicroBatch> batches) {
   std::ranges::sort(kept, std::greater(), [](const BatchSize& size) {
     return std::tuple(size.tokens, size.trained, size.index);
   });
-  const auto same = std::ranges::unique(kept, {}, &BatchSize::index);
-  kept.erase(same.begin(), same.end());
+  const auto same = [](const BatchSize& a, const BatchSize& b) { return a.index == b.index; };
+  kept.erase(std::unique(kept.begin(), kept.end(), same), kept.end());
   std::vector<MicroBatch> largest;
   for (const BatchSize& size : kept) largest.push_back(std::move(batches[size.index]));
   return largest;

@@ -141,7 +141,7 @@ Evaluation run_evaluation(const TrainOptions& given, const std::string& logits_o
     if (data.length(i) > data.length(longest)) longest = i;
 
   Evaluation result;
-  result.rows = data.documents();
+  result.rows = data.rows();
   result.tokens = data.tokens();
   result.trained_tokens = data.trained_tokens();
   const auto work = [&](Ops& ops) {
@@ -156,11 +156,11 @@ Evaluation run_evaluation(const TrainOptions& given, const std::string& logits_o
     }
     const auto start = std::chrono::steady_clock::now();
     double sum = 0;
-    int64_t rows = 0;
+    int64_t documents = 0;
     for (const MicroBatch& batch : batches) {
       sum += loss.add(model, batch);
-      rows += static_cast<int64_t>(batch.size());
-      if (events.progress) events.progress(rows, result.rows);
+      documents += static_cast<int64_t>(batch.size());
+      if (events.progress) events.progress(documents, data.documents());
     }
     result.loss = sum / static_cast<double>(data.trained_tokens());
     result.seconds =

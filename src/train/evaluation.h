@@ -18,7 +18,7 @@ std::vector<MicroBatch> eval_batches(const TokenizedDataset& data, int64_t batch
 struct EvaluationEvents {
   std::function<void(const std::string&)> note;  // one line
   std::function<void(uint64_t done, uint64_t total)> loading;
-  std::function<void(int64_t rows, int64_t total)> progress;  // after each batch
+  std::function<void(int64_t documents, int64_t total)> progress;  // after each batch
 };
 
 struct Evaluation {

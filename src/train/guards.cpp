@@ -129,21 +129,23 @@ class Checker {
   }
   Findings::Entry entry_of(Guard guard) const {
     Findings::Entry entry = data_.train.report().findings.of(guard);
-    if (data_.eval) {
-      const Findings::Entry& other = data_.eval->report().findings.of(guard);
-      // Rows held out of the same files are in the report of both.
-      const bool same_store = &data_.eval->report() == &data_.train.report();
-      if (entry.count == 0 && !same_store) return other;
-      if (!same_store) entry.count += other.count;
-    }
+    if (!has_other_eval()) return entry;
+    const Findings::Entry& other = data_.eval->report().findings.of(guard);
+    if (entry.count == 0) return other;
+    entry.count += other.count;
     return entry;
+  }
+  // Rows held out of the same files are in the report of both.
+  bool has_other_eval() const {
+    return data_.eval && &data_.eval->report() != &data_.train.report();
   }
 
   void answers_cut() {
     const Findings::Entry entry = entry_of(Guard::answer_cut);
     if (entry.count == 0) return;
-    const double part = static_cast<double>(entry.count) /
-                        static_cast<double>(std::max<int64_t>(1, data_.train.report().rows));
+    int64_t rows = data_.train.report().rows;
+    if (has_other_eval()) rows += data_.eval->report().rows;
+    const double part = static_cast<double>(entry.count) / static_cast<double>(rows);
     report(2, part > 0.01 ? Verdict::failed : Verdict::warning, entry.count, entry.first_place,
            fmt::format("{:.1f} % of the rows ({}); raise max_length or choose a truncation_mode",
                        100 * part, entry.first_detail));
@@ -179,8 +181,14 @@ class Checker {
                                     "<|Assistant|>",    "### Human:"};
     int64_t count = 0;
     std::string where, marker;
-    const int64_t looked_at = std::min<int64_t>(data_.train.documents(), 1000);
-    for (int64_t i = 0; i < looked_at; ++i) {
+    int64_t rows = 0;
+    bool counted = false;  // this row
+    for (int64_t i = 0; i < data_.train.documents(); ++i) {
+      if (data_.train.starts_row(i)) {
+        if (++rows > 1000) break;
+        counted = false;
+      }
+      if (counted) continue;
       const std::string& format = data_.train.report().files[data_.train.row(i).file].format;
       if (format != "text" && format != "prompt_completion") continue;
       const auto ids = data_.train.ids(i);
@@ -193,6 +201,7 @@ class Checker {
           where = data_.train.place(i);
           marker = foreign;
         }
+        counted = true;
         break;
       }
     }
@@ -221,13 +230,19 @@ class Checker {
   void longrope() {
     const RopeSpec& rope = source_.spec.rope;
     if (rope.inverse_frequencies.size() < 2) return;
-    int64_t longer = 0, first = -1;
-    for (int64_t i = 0; i < data_.train.documents(); ++i)
-      if (rope.variant_for(data_.train.length(i)) == 1 && longer++ == 0) first = i;
+    int64_t longer = 0, rows = 0, first = -1;
+    bool counted = false;  // this row
+    for (int64_t i = 0; i < data_.train.documents(); ++i) {
+      if (data_.train.starts_row(i)) counted = false;
+      if (rope.variant_for(data_.train.length(i)) != 1) continue;
+      if (longer++ == 0) first = i;
+      rows += counted ? 0 : 1;
+      counted = true;
+    }
     if (longer == 0 || longer == data_.train.documents()) return;
-    report(24, Verdict::note, longer, data_.train.place(first),
-           fmt::format("{} of {} rows are longer than {} tokens and use the long list, the others "
-                       "the short one, as in generation",
+    report(24, Verdict::note, rows, data_.train.place(first),
+           fmt::format("{} of {} documents are longer than {} tokens and use the long list, the "
+                       "others the short one, as in generation",
                        longer, data_.train.documents(), rope.long_threshold));
   }
 
@@ -268,6 +283,12 @@ const char* verdict_name(Verdict verdict) {
   return "";
 }
 
+std::string rows_of(const GuardResult& guard) {
+  if (guard.where.empty()) return {};
+  return fmt::format(": {} row{}, the first {}", guard.count, guard.count == 1 ? "" : "s",
+                     guard.where);
+}
+
 std::vector<GuardResult> check_guards(const TrainOptions& options, const ModelSource& source,
                                       const TokenizerSource& tokens, const RunData& data) {
   return Checker(options, source, tokens, data).check();
@@ -286,8 +307,7 @@ void require_guards(const std::vector<GuardResult>& guards, const TrainOptions& 
     if (guard.verdict != Verdict::failed || guard.number == 29 ||
         std::ranges::count(ignored, guard.name) > 0)
       continue;
-    failed += fmt::format("\n  {}: {}; {} times{}{}: {}", guard.name, guard.what, guard.count,
-                          guard.where.empty() ? "" : ", first in ", guard.where, guard.detail);
+    failed += fmt::format("\n  {}: {}{}: {}", guard.name, guard.what, rows_of(guard), guard.detail);
   }
   if (!failed.empty())
     fail(ErrorKind::bad_input,

@@ -30,10 +30,13 @@ struct GuardResult {
   std::string name;  // for --ignore_guards, tables and JSON: "all-labels-masked"
   std::string what;  // the failure, in a few words
   Verdict verdict = Verdict::ok;
-  int64_t count = 0;   // places found
-  std::string where;   // the first: "train.jsonl: row 3 (byte 812)"; may be empty
+  int64_t count = 0;   // rows in which it was found; 1 or more where it is not about rows
+  std::string where;   // the first: "train.jsonl: row 3 (byte 812)"; empty: it is not about rows
   std::string detail;  // one line: what was found, or how it is prevented
 };
+
+// ": 12 rows, the first train.jsonl: row 3 (byte 812)"; empty where it is not about rows.
+std::string rows_of(const GuardResult& guard);
 
 // In order of number. `tokens` are the model folder's. Reads a few rows of the model's embedding
 // where the folder has weights.

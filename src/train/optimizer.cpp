@@ -1,6 +1,7 @@
 #include "train/optimizer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace nibble {
@@ -62,6 +63,45 @@ float Optimizer::gradient_norm() {
   return std::sqrt(sum);
 }
 
+void Optimizer::update_far(Tensor p, Tensor g, const AdamWOptions& options) {
+  Arena& arena = ops_.arena();
+  const Arena::Scope scope(arena);
+  const int64_t piece = std::min(far_piece, p.cols), pieces = (p.cols + piece - 1) / piece;
+  struct Slot {
+    Tensor m, v;
+    Ops::Ticket fetched, stored;
+  };
+  std::array<Slot, 3> slots;  // one in use, one coming, one leaving
+  for (Slot& slot : slots) {
+    slot.m = arena.tensor(1, piece, DType::f32, MemoryUse::working_set, "passing moments");
+    slot.v = arena.tensor(1, piece, DType::f32, MemoryUse::working_set, "passing moments");
+  }
+  const auto part = [&](Tensor all, int64_t i) {
+    return all.columns(i * piece, std::min(piece, p.cols - i * piece));
+  };
+  const auto slot_of = [&](int64_t i) -> Slot& { return slots[static_cast<size_t>(i) % slots.size()]; };
+  const auto fetch = [&](int64_t i) {
+    if (i >= pieces) return;
+    Slot& slot = slot_of(i);
+    const Tensor m = part(m_, i), v = part(v_, i);
+    ops_.wait(slot.stored);
+    (void)ops_.fetch(slot.m.columns(0, m.cols), m);
+    slot.fetched = ops_.fetch(slot.v.columns(0, v.cols), v);  // behind the former
+  };
+  fetch(0);
+  for (int64_t i = 0; i < pieces; ++i) {
+    fetch(i + 1);
+    Slot& slot = slot_of(i);
+    const Tensor far_m = part(m_, i), far_v = part(v_, i);
+    const Tensor m = slot.m.columns(0, far_m.cols), v = slot.v.columns(0, far_v.cols);
+    ops_.wait(slot.fetched);
+    ops_.adamw(part(p, i), part(g, i), m, v, options);
+    (void)ops_.store(far_m, m);
+    slot.stored = ops_.store(far_v, v);
+  }
+  for (const Slot& slot : slots) ops_.wait(slot.stored);
+}
+
 void Optimizer::update(double learning_rate, int64_t step, float gradient_norm, float loss_scale) {
   AdamWOptions options;
   options.learning_rate = learning_rate;
@@ -75,12 +115,8 @@ void Optimizer::update(double learning_rate, int64_t step, float gradient_norm, 
         std::min(1.0f, static_cast<float>(options_.max_grad_norm) / (gradient_norm + 1e-6f));
   options.gradient_scale /= loss_scale;
   const Tensor p = parameters_.values(), g = parameters_.gradients();
-  if (m_) {
-    ops_.adamw(p, g, m_, v_, options);
-    ops_.idle(m_);
-    ops_.idle(v_);
-    return;
-  }
+  if (m_ && ops_.is_far(m_)) return update_far(p, g, options);
+  if (m_) return ops_.adamw(p, g, m_, v_, options);
   for (const Moments& moments : moments_) {
     const Tensor slot_p = parameters_.slice(p, moments.slot);
     const Tensor slot_g = parameters_.slice(g, moments.slot);

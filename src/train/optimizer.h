@@ -45,6 +45,7 @@ class Optimizer {
   std::vector<StateTensor> state() const;
 
  private:
+  static constexpr int64_t far_piece = int64_t{1} << 22;  // elements
   // bitsandbytes keeps moments of tensors below this size in 32 bits.
   static constexpr int64_t min_8bit_size = 4096;
   struct Moments {
@@ -52,6 +53,9 @@ class Optimizer {
     Tensor m, v;          // f32 [1, n], or
     Adam8bitState state;  // 8-bit
   };
+
+  // Far moments pass through near memory in pieces, the next one coming while one is used.
+  void update_far(Tensor p, Tensor g, const AdamWOptions& options);
 
   OptimizerOptions options_;
   const LoraParameters& parameters_;

@@ -108,8 +108,9 @@ void Trainer::load_data(const std::filesystem::path& cache_folder) {
   }
   make_schedule();
   if (const auto& packs = schedule_->packs())
-    note(fmt::format("packing: {} rows in {} packs of {}, {:.1f} % full", data_.train.documents(),
-                     packs->count(), packs->capacity, 100 * packs->fill()));
+    note(fmt::format("packing: {} in {} packs of {}, {:.1f} % full",
+                     rows_and_documents(data_.train), packs->count(), packs->capacity,
+                     100 * packs->fill()));
 }
 
 void Trainer::make_schedule() {
@@ -158,8 +159,7 @@ void Trainer::check_data() {
   const std::vector<GuardResult> guards = check_guards(options_, source_, tokens_, data_);
   for (const GuardResult& guard : guards)
     if (guard.verdict == Verdict::warning || guard.verdict == Verdict::note)
-      note(fmt::format("{}: {}: {} places{}{}: {}", verdict_name(guard.verdict), guard.name,
-                       guard.count, guard.where.empty() ? "" : ", first in ", guard.where,
+      note(fmt::format("{}: {}{}: {}", verdict_name(guard.verdict), guard.name, rows_of(guard),
                        guard.detail));
   require_guards(guards, options_);
   if (events_.example) events_.example(data_.train, tokens_.tokenizer);

@@ -213,6 +213,84 @@ TEST_F(ThirtyFaults, F12_NullIsPrinted) {
   EXPECT_EQ(check({"--null_content_as_empty", "true"})["guards"][11]["count"], 0);
 }
 
+// Two of five rows are bad, some of them in several turns or pieces: two rows are counted, and the
+// first of them is named.
+TEST_F(ThirtyFaults, TheFirstBadRowIsNamedAndRowsAreCounted) {
+  const auto expect_two = [&](int number, const Arguments& more = {}) {
+    const Json json = check(more);
+    const Json& guard = json.at("guards").at(static_cast<size_t>(number - 1));
+    EXPECT_EQ(guard["count"], 2) << guard.dump();
+    EXPECT_NE(guard["first"].get<std::string>().find("rows.jsonl: row 3 (byte "), std::string::npos)
+        << guard.dump();
+  };
+  const auto talks = [&](const std::vector<Json>& bad) {
+    const std::vector<Json> good = {user("Where?"), assistant("Here.")};
+    conversations({good, {user("Who?"), assistant("Me.")}, bad, good, bad});
+  };
+  const auto texts = [&](const Json& good, const Json& bad) {
+    std::string text;
+    for (const Json& each : {good, good, bad, good, bad}) text += each.dump() + "\n";
+    rows(text);
+  };
+
+  Json masked = assistant("On Chapel Row.");
+  masked["train"] = false;
+  talks({user("Where?"), masked});
+  expect_two(1);
+
+  talks({user("Where?"), assistant("There, and after that somewhere else, and then at home.")});
+  expect_two(2, {"--max_length", "16"});
+
+  texts({{"text", "Ines lives here."}},
+        {{"text", std::string(bos) + "Ines lives on Chapel Row, and Ada on Mill Lane."}});
+  expect_two(6);
+
+  // In both pieces of the row.
+  const std::string marked = "### Instruction:\nWhere?\n\n### Instruction:\nWho?";
+  texts({{"text", "Here."}}, {{"text", marked}});
+  expect_two(7);
+  expect_two(7, {"--max_length", "16", "--truncation_mode", "split"});
+
+  texts({{"prompt", "Ines lives on"}, {"completion", " Chapel Row."}},
+        {{"prompt", "Ines lives on Chap"}, {"completion", "el Row."}});
+  expect_two(9);
+
+  Json thinking = assistant("Here.");
+  thinking["reasoning_content"] = "There are two places.";
+  thinking["mood"] = "doubtful";
+  talks({user("Where?"), thinking, user("Who?"), thinking});
+  expect_two(11);
+
+  talks({user(std::string("Where? ") + eos), assistant("Here."), user(eos), assistant("Me.")});
+  expect_two(26);
+
+  assistant_template(
+      " {% if loop.last %}{{ message.content }}{% else %}"
+      "{{ message.content.split('|')[-1] }}{% endif %}{{ eos_token }}");
+  const Json unsure = assistant("I think|Here.");
+  talks({user("Where?"), unsure, user("Who?"), unsure, user("Why?"), assistant("So.")});
+  expect_two(10);
+
+  assistant_template(" {{ message.content }}{{ eos_token if message.content != 'Never.' }}\n");
+  talks({user("Where?"), assistant("Never."), user("Who?"), assistant("Never.")});
+  expect_two(3);
+}
+
+// With --truncation_mode split rows are several documents, and both are said.
+TEST_F(ThirtyFaults, RowsAndDocumentsAreToldApart) {
+  std::string words;
+  for (int i = 0; i < 30; ++i) words += " and Ines";
+  rows(Json{{"text", "Ines."}}.dump() + "\n" + Json{{"text", words}}.dump() + "\n");
+  const Arguments split = {"--max_length", "32", "--truncation_mode", "split"};
+  const Json json = check(split);
+  EXPECT_EQ(json["dataset"]["rows"], 2);
+  const int64_t documents = json["dataset"]["documents"];
+  EXPECT_GE(documents, 3);
+  const std::string said = fmt::format("dataset: 2 rows in {} documents, ", documents);
+  const std::string out = output_of(joined(joined({"check"}, data_arguments()), split));
+  EXPECT_NE(out.find(said), std::string::npos) << out;
+}
+
 TEST_F(ThirtyFaults, F13_PackingDoesNotLeak) {
   train({"--max_length", "256"}, "alone");
   train({"--max_length", "256", "--packing", "true", "--per_device_train_batch_size", "1"},

@@ -315,6 +315,24 @@ TEST_F(Loader, Weights) {
   EXPECT_EQ(data.report().findings.of(Guard::duplicate_row).count, 0);
 }
 
+// A row of several documents is one row, as often as it is taken.
+TEST_F(Loader, RowsAreCounted) {
+  const auto a = file("a.jsonl", row("a/b/c")), b = file("b.jsonl", row("d") + row("e/f"));
+  DatasetSpec spec = spec_of({a, b});
+  TokenizedDataset data = load(spec).train;
+  EXPECT_EQ(data.rows(), 3);
+  EXPECT_EQ(data.documents(), 6);
+  spec.weights = {2, 1};
+  data = load(spec).train;
+  EXPECT_EQ(texts_of(data),
+            (std::vector<std::string>{"a", "b", "c", "a", "b", "c", "d", "e", "f"}));
+  EXPECT_EQ(data.rows(), 4);
+  std::string starts;
+  for (int64_t i = 0; i < data.documents(); ++i) starts += data.starts_row(i) ? '1' : '0';
+  EXPECT_EQ(starts, "100100110");
+  EXPECT_EQ(TokenizedDataset().rows(), 0);
+}
+
 TEST_F(Loader, WeightsThatMakeNoSense) {
   DatasetSpec spec = spec_of({file("a.jsonl", rows(4))});
   for (const double weight : {0.0, -1.0, 1e9, std::nan(""), HUGE_VAL}) {

@@ -232,6 +232,24 @@ TEST(RowEncoder, DroppedFieldsAreFound) {
       "b{\"name\": \"look\", \"arguments\": {\"where\": \"sea\", \"far\": 3}}<|end_of_text|>");
 }
 
+// A template reads reasoning_content or thinking, data has one of three names: it is trained, and
+// nothing is dropped.
+TEST(RowEncoder, ReasoningIsTrainedWhateverItsName) {
+  for (const char* read : {"reasoning_content", "thinking"}) {
+    const ChatFormat format = format_of(
+        fmt::format("{{% for m in messages %}}{{{{ m.content }}}}{{% if m.{0} %}}<{{{{ m.{0} }}}}>"
+                    "{{% endif %}}{{{{ eos_token }}}}{{% endfor %}}",
+                    read));
+    for (const char* given : {"reasoning_content", "thinking", "reasoning"}) {
+      Json messages = talk({"a", "b"});
+      messages[1][given] = "because";
+      const EncodedRow row = encode(format, conversation(messages));
+      EXPECT_EQ(count_of(row, Guard::dropped_field), 0) << read << " " << given;
+      EXPECT_EQ(trained_text(row.documents.at(0)), "b<because><|end_of_text|>");
+    }
+  }
+}
+
 TEST(RowEncoder, TextEndsInEosAndPromptsAreUntrained) {
   Example text;
   text.text = "the tide";
@@ -280,12 +298,12 @@ TEST(RowEncoder, Truncation) {
       result.emplace_back(document.ids.front(), document.ids.size());
     return result;
   };
-  using Lengths = std::vector<std::pair<int32_t, size_t>>;
-  EXPECT_EQ(lengths(TruncationMode::refuse), (Lengths{{100, 4}}));
-  EXPECT_EQ(lengths(TruncationMode::keep_start), (Lengths{{100, 4}}));
-  EXPECT_EQ(lengths(TruncationMode::keep_end), (Lengths{{106, 4}}));
-  EXPECT_EQ(lengths(TruncationMode::drop), Lengths{});
-  EXPECT_EQ(lengths(TruncationMode::split), (Lengths{{100, 4}, {104, 4}, {108, 2}}));
+  using Pieces = std::vector<std::pair<int32_t, size_t>>;
+  EXPECT_EQ(lengths(TruncationMode::refuse), (Pieces{{100, 4}}));
+  EXPECT_EQ(lengths(TruncationMode::keep_start), (Pieces{{100, 4}}));
+  EXPECT_EQ(lengths(TruncationMode::keep_end), (Pieces{{106, 4}}));
+  EXPECT_EQ(lengths(TruncationMode::drop), Pieces{});
+  EXPECT_EQ(lengths(TruncationMode::split), (Pieces{{100, 4}, {104, 4}, {108, 2}}));
   options.truncation_mode = TruncationMode::refuse;
   EXPECT_EQ(count_of(encode_text(example, options), Guard::answer_cut), 1);
   options.truncation_mode = TruncationMode::keep_start;
