@@ -125,23 +125,36 @@ std::vector<PolicySearch::Knobs> PolicySearch::starts() const {
   return all;
 }
 
+std::optional<PolicySearch::Knobs> PolicySearch::best_start(Limits limits) {
+  std::optional<Knobs> best;
+  for (const Knobs& start : starts()) {
+    const auto candidate = filled(start, limits);
+    if (candidate && (!best || faster(*candidate, *best))) best = candidate;
+  }
+  return best;
+}
+
+std::optional<FoundPolicy> PolicySearch::about_fastest(size_t near, size_t far) {
+  const auto best = best_start({near, far});
+  if (!best) return std::nullopt;
+  return FoundPolicy{policy(*best), cost(*best)};
+}
+
 std::optional<FoundPolicy> PolicySearch::fastest(size_t near, size_t far) {
   const Limits limits{near, far};
-  std::optional<Knobs> best;
-  const auto consider = [&](const Knobs& knobs) {
-    const auto candidate = filled(knobs, limits);
-    if (!candidate || (best && !faster(*candidate, *best))) return false;
-    best = candidate;
-    return true;
-  };
-  for (const Knobs& start : starts()) consider(start);
+  auto best = best_start(limits);
   for (const Knobs& earlier : found_)
     if (fits(earlier, limits) && (!best || faster(earlier, *best))) best = earlier;
   if (!best) return std::nullopt;
   // Change one knob at a time as long as that is faster.
   for (bool better = true; better;) {
     better = false;
-    for (const Knobs& other : neighbours(*best)) better = consider(other) || better;
+    for (const Knobs& other : neighbours(*best)) {
+      const auto candidate = filled(other, limits);
+      if (!candidate || !faster(*candidate, *best)) continue;
+      best = candidate;
+      better = true;
+    }
   }
   found_.push_back(*best);
   return FoundPolicy{policy(*best), cost(*best)};

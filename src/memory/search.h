@@ -31,6 +31,8 @@ class PolicySearch {
   // The fastest that was found within the limits, in bytes; nothing when even the smallest does not
   // fit. Never slower than what was found before for smaller limits.
   std::optional<FoundPolicy> fastest(size_t near, size_t far);
+  // The same from a short look: near enough to compare runs by.
+  std::optional<FoundPolicy> about_fastest(size_t near, size_t far);
   // Of the policies within the far limit, the one with the least near memory; if there is none, the
   // one with the least far memory.
   FoundPolicy smallest(size_t far);
@@ -66,6 +68,7 @@ class PolicySearch {
   std::optional<Knobs> filled(Knobs knobs, Limits limits);
   std::vector<Knobs> neighbours(const Knobs& knobs) const;
   std::vector<Knobs> starts() const;
+  std::optional<Knobs> best_start(Limits limits);
 
   const int layers_;
   const bool tied_head_;

@@ -53,7 +53,10 @@ std::vector<Optimizer::StateTensor> Optimizer::state() const {
 }
 
 void Optimizer::reset() {
-  for (const StateTensor& tensor : state()) ops_.zero(tensor.data);
+  for (const StateTensor& tensor : state()) {
+    ops_.zero(tensor.data);
+    ops_.idle(tensor.data);
+  }
 }
 
 float Optimizer::gradient_norm() {

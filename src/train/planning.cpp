@@ -141,10 +141,11 @@ MemoryPlan Planner::fastest(const MemoryLimits& limits) {
            profile_.cuda ? " in the host's memory (host_memory_budget)" : " on the disk");
     const size_t budget = least.cost.near + limits.context;
     fail(ErrorKind::no_resources,
-         "{}: {} are too little for this run: the smallest budget that runs is {} ({} bytes), of "
-         "which {} are not Nibble's to plan{}; use a smaller per_device_train_batch_size (with "
+         "{}: {} is too little for this run: the smallest budget that runs, with at most {} outside "
+         "of it, is {} ({} bytes), of which {} are not Nibble's to plan{}; use a smaller per_device_train_batch_size (with "
          "gradient_accumulation_steps), a smaller max_length, or optim adamw_8bit",
-         limits.stated, human_bytes(limits.budget), human_bytes(budget), budget,
+         limits.stated, human_bytes(limits.budget), human_bytes(limits.far), human_bytes(budget),
+         budget,
          human_bytes(limits.context), profile_.cuda ? " (CUDA's context)" : " (the program itself)");
   }
   MemoryPlan plan = plan_training(source_, options_, shape_, profile_, found->policy);
@@ -191,8 +192,7 @@ MemoryPlan plan_within(const ModelSource& source, TrainOptions& options, const M
     for (const int64_t rows : micro_batch_sizes(options)) {
       cut(rows);
       const RunShape run = shape();
-      const auto found =
-          Planner(source, options, run, profile).find(limits.reservation(), limits.far);
+      const auto found = Planner(source, options, run, profile).about(limits);
       const double seconds =
           found ? found->cost.seconds * static_cast<double>(options.global_batch_size / rows) : 0;
       if (!found || (best_seconds > 0 && seconds >= best_seconds)) {

@@ -41,6 +41,9 @@ class Planner {
   std::optional<FoundPolicy> find(size_t reservation, size_t far) {
     return search_.fastest(reservation, far);
   }
+  std::optional<FoundPolicy> about(const MemoryLimits& limits) {
+    return search_.about_fastest(limits.reservation(), limits.far);
+  }
   FoundPolicy smallest(size_t far) { return search_.smallest(far); }
   FoundPolicy richest() { return search_.richest(); }
   bool runs(const MemoryLimits& limits) {

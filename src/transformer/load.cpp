@@ -193,6 +193,7 @@ Tensor Loader::dense(const std::string& name, int64_t rows, int64_t cols, DType 
       ops_.upload(staging.columns(0, count), bytes);
       ops_.convert(flat.columns(begin, count), staging.columns(0, count));
     }
+    ops_.idle(flat.columns(begin, count));
   });
   return result;
 }

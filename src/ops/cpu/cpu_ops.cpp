@@ -1,6 +1,7 @@
 // Construction, and the movement of data.
 #include "ops/cpu/cpu_ops.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/buffer.h"
@@ -56,12 +57,18 @@ void CpuOps::do_download(std::span<std::byte> y, Tensor x) {
 
 // ---- far memory: pages of a file
 
+// In pieces, so that few of the file's pages are resident at a time.
 void CpuOps::copy_now(const PendingCopy& copy) {
-  const auto bytes = static_cast<size_t>(copy.from.bytes());
-  parallel_ranges(threads_, copy.from.bytes(), int64_t{1} << 20, [&](int64_t begin, int64_t end) {
-    std::memcpy(copy.to.raw() + begin, copy.from.raw() + begin, static_cast<size_t>(end - begin));
-  });
-  forget_pages(is_far(copy.from) ? copy.from.data : copy.to.data, bytes);
+  constexpr int64_t piece = int64_t{8} << 20;
+  const Tensor& far = is_far(copy.from) ? copy.from : copy.to;
+  for (int64_t first = 0; first < copy.from.bytes(); first += piece) {
+    const int64_t count = std::min(piece, copy.from.bytes() - first);
+    parallel_ranges(threads_, count, int64_t{1} << 18, [&](int64_t begin, int64_t end) {
+      std::memcpy(copy.to.raw() + first + begin, copy.from.raw() + first + begin,
+                  static_cast<size_t>(end - begin));
+    });
+    forget_pages(far.raw() + first, static_cast<size_t>(count));
+  }
 }
 
 Ops::Ticket CpuOps::do_fetch(Tensor y, Tensor x) {
