@@ -2,8 +2,9 @@
 //
 //   step_bench MODEL_DIR [batch] [length] [steps] [rank] [checkpointing] [threads]
 //
-// Random tokens, every one trained. First the ceiling: oneDNN through Nibble's product wrapper on the
-// model's own shapes. Then steps: tokens/s, FLOPs done and useful, and both as parts of the ceiling.
+// Random tokens, every one trained. First the ceiling: oneDNN through Nibble's product wrapper on
+// the model's own shapes. Then steps: tokens/s, FLOPs done and useful, and both as parts of the
+// ceiling.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -31,8 +32,8 @@ double seconds(const std::function<void()>& work) {
 // FLOP/s of the best of five products of the model's most frequent shape, forward.
 double product_ceiling(const ModelSpec& spec, int64_t tokens, DType compute, int threads) {
   const int64_t out = spec.intermediate_size, in = spec.hidden_size;
-  const Buffer buffer = Buffer::host(static_cast<size_t>((tokens * (in + out) + in * out) * 4) +
-                                     (size_t{64} << 20));
+  const Buffer buffer =
+      Buffer::host(static_cast<size_t>((tokens * (in + out) + in * out) * 4) + (size_t{64} << 20));
   Arena arena(buffer.data(), buffer.size());
   CpuOps ops(arena, threads);
   const auto tensor = [&](int64_t rows, int64_t cols) {
@@ -98,8 +99,7 @@ int main(int argc, char** argv) {
   TrainStep step(source, options, plan.policy, ops);
   buffer.commit();
 
-  const double ceiling =
-      product_ceiling(source.spec, plan.step_tokens, compute, options.threads);
+  const double ceiling = product_ceiling(source.spec, plan.step_tokens, compute, options.threads);
   std::vector<double> times;
   for (int64_t i = 0; i <= steps; ++i) {
     const double taken = seconds([&] { step.train(shape.train, i + 1, 1e-4); });

@@ -23,7 +23,8 @@ ordered_json rates(const DeviceProfile& profile) {
   return {{"product_tflops", profile.product_flops / 1e12},
           {"product_ceiling_tflops", profile.product_ceiling / 1e12},
           {"attention_tflops", profile.attention_flops / 1e12},
-          {"memory_gb_per_s", profile.memory_bytes / 1e9}};
+          {"memory_gb_per_s", profile.memory_bytes / 1e9},
+          {"link_gb_per_s", profile.link_bytes / 1e9}};
 }
 
 ordered_json look_at_cpu(std::vector<std::string>& problems) {
@@ -58,9 +59,11 @@ ordered_json look_at_gpu(int index, std::vector<std::string>& problems) {
 
 void print_rates(const ordered_json& r) {
   fmt::print(
-      "    products {:.2f} TFLOP/s (large ones {:.2f}), attention {:.2f}, memory {:.0f} GB/s\n",
+      "    products {:.2f} TFLOP/s (large ones {:.2f}), attention {:.2f}, memory {:.0f} GB/s, "
+      "outside of it {:.0f} GB/s\n",
       r["product_tflops"].get<double>(), r["product_ceiling_tflops"].get<double>(),
-      r["attention_tflops"].get<double>(), r["memory_gb_per_s"].get<double>());
+      r["attention_tflops"].get<double>(), r["memory_gb_per_s"].get<double>(),
+      r["link_gb_per_s"].get<double>());
 }
 
 }  // namespace

@@ -55,7 +55,7 @@ int run_plan(std::vector<std::string> arguments) {
     const std::string where =
         options.device_profile.empty() ? std::string() : " on " + options.device_profile;
     replace_file(plot, curve_svg(report, fmt::format("{}{}: what memory buys",
-                                                              options.model_name_or_path, where)));
+                                                     options.model_name_or_path, where)));
     if (!json) fmt::print("  picture: {}\n", plot);
   }
   return 0;

@@ -55,15 +55,16 @@ Buffer Buffer::addresses_only(size_t bytes) {
 
 Buffer Buffer::file(const std::string& folder, size_t bytes) {
   const auto refuse = [&](const char* what) {
-    fail(ErrorKind::io, "{}: cannot {} a file of {} bytes: {}; give offload_folder a disk with room",
-         folder, what, bytes, std::strerror(errno));
+    fail(ErrorKind::io,
+         "{}: cannot {} a file of {} bytes: {}; give offload_folder a disk with room", folder, what,
+         bytes, std::strerror(errno));
   };
   const int file = open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
   if (file < 0) refuse("make");
   const size_t size = std::max<size_t>(bytes, 1);
   errno = posix_fallocate(file, 0, static_cast<off_t>(size));
-  void* data = errno != 0 ? MAP_FAILED
-                          : mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  void* data =
+      errno != 0 ? MAP_FAILED : mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   const int error = errno;
   close(file);
   errno = error;

@@ -14,8 +14,9 @@ class Buffer {
   static Buffer host(size_t bytes);
   // Addresses without memory: the plan backend lays tensors out in them; touching one faults.
   static Buffer addresses_only(size_t bytes);
-  // Pages of a new file in `folder`, which has no name and ends with the buffer: they leave physical
-  // memory when they are forgotten, or when it is short. Throws io when the disk cannot hold them.
+  // Pages of a new file in `folder`, which has no name and ends with the buffer: they leave
+  // physical memory when they are forgotten, or when it is short. Throws io when the disk cannot
+  // hold them.
   static Buffer file(const std::string& folder, size_t bytes);
   // Memory of another kind, as a device's, with the function that frees it.
   using Release = void (*)(std::byte* data, size_t bytes);

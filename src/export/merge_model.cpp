@@ -83,7 +83,7 @@ class Merge {
  private:
   void stream(Ops& ops, ModelWriter* writer);
   WeightOptions weight_options(bool quantized) const {
-    return {options_.compute, quantized, options_.quant};
+    return {options_.compute, quantized, options_.quant, {}};
   }
   std::vector<std::vector<int32_t>> prompts() const;
   Work logits_work(const ModelSource& source, bool live, std::vector<float>* logits,
@@ -180,8 +180,7 @@ void Merge::compare(const ModelSource& merged, MergeResult& result) const {
   std::vector<float> a, b;
   for (const bool live : {true, false}) {
     const size_t peak = run_planned(
-        cpu_,
-        logits_work(live ? source_ : merged, live, live ? &a : &b, events_.comparing),
+        cpu_, logits_work(live ? source_ : merged, live, live ? &a : &b, events_.comparing),
         live ? "comparing with the live adapter" : "comparing the merged model", remedy);
     result.peak_bytes = std::max(result.peak_bytes, peak);
   }
@@ -214,7 +213,8 @@ MergeResult Merge::run() {
   result.path = check_output_dir(options_.output_dir, options_.overwrite_output_dir, dir.path());
   // Adapter and memory are checked now, before hours of writing.
   const size_t live = dry_peak(cpu_, logits_work(source_, true, nullptr, {}));
-  if (options_.compare_prompts > 0) check_device_has(cpu_, live, "comparing with the live adapter", remedy);
+  if (options_.compare_prompts > 0)
+    check_device_has(cpu_, live, "comparing with the live adapter", remedy);
   (void)dry_peak(cpu_, [&](Ops& ops) { stream(ops, nullptr); });
 
   const std::vector<std::string> others = other_tensors(source_, linears_);

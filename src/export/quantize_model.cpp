@@ -147,8 +147,8 @@ QuantizeResult quantize_model(const ModelSource& source, const QuantizeOptions& 
       report();
     }
   };
-  result.peak_bytes =
-      run_planned({Device::Kind::cpu, 0, options.threads}, stream, "quantizing the largest tensor", "close other programs");
+  result.peak_bytes = run_planned({Device::Kind::cpu, 0, options.threads}, stream,
+                                  "quantizing the largest tensor", "close other programs");
   writer.finish();
   dir.check_unchanged();
   folder.commit();

@@ -32,9 +32,7 @@ std::string by_category(const Arena::Peak& near, const Arena::Peak& far) {
   return table;
 }
 
-const char* outside_of(const MemoryPlan& plan) {
-  return plan.cuda ? "on the host" : "on the disk";
-}
+const char* outside_of(const MemoryPlan& plan) { return plan.cuda ? "on the host" : "on the disk"; }
 
 }  // namespace
 
@@ -55,25 +53,25 @@ std::string policy_picture(const MemoryPolicy& policy) {
       "  inputs   {}   . on the device, > outside\n"
       "  kept     {}   - nothing, a attention, q +qkv, m +MLP input, g +gate/up, * all; A outside\n"
       "  outside: {}; logits by {}\n",
-      weights, inputs, kept, outside.empty() ? "nothing else" : fmt::format("{}", fmt::join(outside, ", ")),
+      weights, inputs, kept,
+      outside.empty() ? "nothing else" : fmt::format("{}", fmt::join(outside, ", ")),
       policy.logits == LogitsIn::rows ? "rows" : "tiles of the vocabulary");
 }
 
 std::string plan_table(const MemoryPlan& plan) {
   const bool far = plan.far_bytes() > 0;
-  std::string table =
-      fmt::format("memory plan{}\n", far ? fmt::format("{:>45}{:>14}", "device", outside_of(plan)) : "");
+  std::string table = fmt::format(
+      "memory plan{}\n", far ? fmt::format("{:>25}{:>23}", "device", outside_of(plan)) : "");
   table += by_category(plan.peak, plan.far_peak);
   table += fmt::format("  {:<22}{:>12}   {} bytes", "peak", human_bytes(plan.peak.bytes),
                        plan.peak.bytes);
   if (far) table += fmt::format("; {} {} bytes", outside_of(plan), plan.far_bytes());
   table += "\n";
   if (plan.budget > 0)
-    table += fmt::format("  with {} for {}: {} of a budget of {}\n",
-                         human_bytes(plan.context_bytes),
-                         plan.cuda ? "CUDA's context, libraries and tables" : "the program itself",
-                         human_bytes(plan.peak.bytes + plan.context_bytes),
-                         human_bytes(plan.budget));
+    table +=
+        fmt::format("  with {} for {}: {} of a budget of {}\n", human_bytes(plan.context_bytes),
+                    plan.cuda ? "CUDA's context, libraries and tables" : "the program itself",
+                    human_bytes(plan.peak.bytes + plan.context_bytes), human_bytes(plan.budget));
   table += policy_picture(plan.policy);
   const double done = plan.step.product_flops + plan.step.attention_flops;
   table += fmt::format(
@@ -88,24 +86,25 @@ std::string plan_table(const MemoryPlan& plan) {
 // Where most of the time goes; waiting counts from a tenth on, as it is what more memory would end.
 const char* limit_of(const MemoryPlan& plan) {
   const PlanCosts& step = plan.step;
-  if (step.stalled > 0.1 * step.seconds)
-    return plan.cuda ? "the link to the host" : "the disk";
+  if (step.stalled > 0.1 * step.seconds) return plan.cuda ? "the link to the host" : "the disk";
   return step.computing >= 0.5 * step.seconds ? "compute" : "memory bandwidth and small operations";
 }
 
-std::string measured_table(const MemoryPlan& plan, const Arena::Peak& near, const Arena::Peak& far) {
+std::string measured_table(const MemoryPlan& plan, const Arena::Peak& near,
+                           const Arena::Peak& far) {
   std::string table = fmt::format("memory{:>33}{:>14}\n", "planned", "measured");
-  const auto rows = [&](const Arena::Peak& planned, const Arena::Peak& measured, const char* where) {
+  const auto rows = [&](const Arena::Peak& planned, const Arena::Peak& measured,
+                        const char* where) {
     for (size_t i = 0; i < memory_use_count; ++i)
       if (planned.by_use[i] > 0 || measured.by_use[i] > 0)
-        table += fmt::format("  {:<25}{:>12}{:>14}{}\n", name_of(static_cast<MemoryUse>(i)),
-                             human_bytes(planned.by_use[i]), human_bytes(measured.by_use[i]), where);
+        table +=
+            fmt::format("  {:<25}{:>12}{:>14}{}\n", name_of(static_cast<MemoryUse>(i)),
+                        human_bytes(planned.by_use[i]), human_bytes(measured.by_use[i]), where);
     table += fmt::format("  {:<25}{:>12}{:>14}{}\n", "peak, bytes", planned.bytes, measured.bytes,
                          where);
   };
   rows(plan.peak, near, "");
-  if (plan.far_bytes() > 0)
-    rows(plan.far_peak, far, plan.cuda ? "  on the host" : "  on the disk");
+  if (plan.far_bytes() > 0) rows(plan.far_peak, far, plan.cuda ? "  on the host" : "  on the disk");
   return table;
 }
 
@@ -119,7 +118,7 @@ nlohmann::ordered_json plan_json(const MemoryPlan& plan) {
     json["by_category"][name_of(static_cast<MemoryUse>(i))] = plan.peak.by_use[i];
     json["far_by_category"][name_of(static_cast<MemoryUse>(i))] = plan.far_peak.by_use[i];
   }
-  const auto place = [](Place place) { return place == Place::far ? "far" : "near"; };
+  const auto place = [](Place where) { return where == Place::far ? "far" : "near"; };
   nlohmann::ordered_json& policy = json["policy"];
   policy["embedding"] = place(plan.policy.embedding);
   policy["head"] = place(plan.policy.head);

@@ -12,8 +12,8 @@
 namespace nibble {
 
 struct MemoryPlan {
-  Arena::Peak peak;         // of the whole run: loading, the largest step, evaluation
-  Arena::Peak far_peak;     // the same of far memory
+  Arena::Peak peak;      // of the whole run: loading, the largest step, evaluation
+  Arena::Peak far_peak;  // the same of far memory
   MemoryPolicy policy;
   PlanCosts step;           // of one optimizer step with the largest micro-batches
   double useful_flops = 0;  // of that step without recomputation

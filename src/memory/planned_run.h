@@ -1,5 +1,5 @@
-// Work that is planned before it runs: once dry on ops/plan, then on the device inside one reservation
-// of exactly the bytes that the dry run took.
+// Work that is planned before it runs: once dry on ops/plan, then on the device inside one
+// reservation of exactly the bytes that the dry run took.
 #pragma once
 
 #include <cstddef>

@@ -78,7 +78,8 @@ std::optional<PolicySearch::Knobs> PolicySearch::filled(Knobs knobs, Limits limi
     const auto from = static_cast<double>(cost(keeping(low)).near);
     const auto to = static_cast<double>(cost(keeping(high)).near);
     const double share = (static_cast<double>(limits.near) - from) / std::max(1.0, to - from);
-    const int guess = tries % 3 == 2 ? (low + high) / 2 : low + static_cast<int>(share * (high - low));
+    const int guess =
+        tries % 3 == 2 ? (low + high) / 2 : low + static_cast<int>(share * (high - low));
     const int middle = std::clamp(guess, low + 1, high - 1);
     (fits(keeping(middle), limits) ? low : high) = middle;
   }

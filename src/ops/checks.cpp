@@ -449,7 +449,8 @@ void Ops::linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Te
     check.matrix("dx", dx, x.rows, x.cols, x.dtype);
     check.same_or_apart("dx", dx, "x", x);
   }
-  check.require(held == LogitsIn::tiles || !is_far(head), "a far head, and its logits not in tiles");
+  check.require(held == LogitsIn::tiles || !is_far(head),
+                "a far head, and its logits not in tiles");
   do_linear_cross_entropy(loss, dx, x, head, labels, trained, gradient, held);
 }
 

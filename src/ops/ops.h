@@ -2,7 +2,8 @@
 // this class; ops/cpu computes it, ops/plan runs it dry.
 //
 // Conventions, for every operation:
-//  - Activations are [tokens, features] in the compute dtype C (float32, bfloat16, on a GPU float16); sums, norms,
+//  - Activations are [tokens, features] in the compute dtype C (float32, bfloat16, on a GPU
+//  float16); sums, norms,
 //    softmax and loss are accumulated in float32; parameters of the adapter, their gradients and
 //    moments are float32.
 //  - Outputs come first. '=' overwrites its output, '+=' adds to it. Unless said, an output may not
@@ -208,8 +209,8 @@ class Ops {
   virtual int64_t row_tile() const = 0;
 
   // The group with its weights made ready for several calls of the following two, of at most `rows`
-  // rows each in the compute dtype: dequantized once, in memory of the arena that the caller's scope
-  // returns. The calls give the same bits as without.
+  // rows each in the compute dtype: dequantized once, in memory of the arena that the caller's
+  // scope returns. The calls give the same bits as without.
   LinearGroup prepare(const LinearGroup& group, int64_t rows, DType compute);
 
   // The linear layers of QLoRA. For each: y = residual + x W^T + bias + scaling * t B^T with
@@ -223,12 +224,11 @@ class Ops {
   // dy: C [T, all out + tail], of which the tail is scratch; x as forward left it.
   void lora_linear_backward(Tensor dx, Tensor dy, Tensor x, const LinearGroup& group);
 
-  // Head and loss, in chunks of rows and tiles of the vocabulary; the full logits never exist. A far
-  // head is fetched tile by tile, which takes LogitsIn::tiles.
-  // loss: f32 [1, 1] += sum over rows with label >= 0 of -log softmax(x W^T)[label].
-  // dx: C [T, D] = gradient * d loss / dx, zero where the label is -100; may be x, or empty.
-  // x: C [T, D] dense; head: C [V, D] dense; labels: i32 [1, T] on the device; `trained` is the
-  // number of labels >= 0, known to the host.
+  // Head and loss, in chunks of rows and tiles of the vocabulary; the full logits never exist. A
+  // far head is fetched tile by tile, which takes LogitsIn::tiles. loss: f32 [1, 1] += sum over
+  // rows with label >= 0 of -log softmax(x W^T)[label]. dx: C [T, D] = gradient * d loss / dx, zero
+  // where the label is -100; may be x, or empty. x: C [T, D] dense; head: C [V, D] dense; labels:
+  // i32 [1, T] on the device; `trained` is the number of labels >= 0, known to the host.
   void linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
                             int64_t trained, float gradient, LogitsIn held = LogitsIn::rows);
   // logits: f32 [T, V] = x head^T. For generation and comparison only.

@@ -108,9 +108,8 @@ DeviceProfile calibrate(const Device& device, DType compute) {
     const auto bytes = static_cast<int64_t>(link_copy);
     const Tensor there = far.tensor(1, bytes, DType::u8, MemoryUse::working_set, "calibration");
     const Tensor here = from.columns(0, bytes);
-    profile.link_bytes = static_cast<double>(link_copy) / best_seconds(*ops, here, [&] {
-                           ops->wait(ops->fetch(here, there));
-                         });
+    profile.link_bytes = static_cast<double>(link_copy) /
+                         best_seconds(*ops, here, [&] { ops->wait(ops->fetch(here, there)); });
     // A step's products are of many shapes, its other operations less regular than a copy: what
     // they reach of these rates on an H200 (bench/results/h200.md).
     profile.product_flops *= 0.9;

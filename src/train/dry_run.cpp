@@ -140,8 +140,7 @@ MemoryPlan plan_training(const ModelSource& source, const TrainOptions& options,
   };
   plan.step = dry_run(source, options, policy, profile, nullptr, nullptr, one_step);
   const MemoryPolicy keep_all = recompute_every(0, source.spec.layers);
-  const PlanCosts useful =
-      dry_run(source, options, keep_all, profile, nullptr, nullptr, one_step);
+  const PlanCosts useful = dry_run(source, options, keep_all, profile, nullptr, nullptr, one_step);
   plan.useful_flops = useful.product_flops + useful.attention_flops;
   return plan;
 }

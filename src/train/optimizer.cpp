@@ -82,7 +82,9 @@ void Optimizer::update_far(Tensor p, Tensor g, const AdamWOptions& options) {
   const auto part = [&](Tensor all, int64_t i) {
     return all.columns(i * piece, std::min(piece, p.cols - i * piece));
   };
-  const auto slot_of = [&](int64_t i) -> Slot& { return slots[static_cast<size_t>(i) % slots.size()]; };
+  const auto slot_of = [&](int64_t i) -> Slot& {
+    return slots[static_cast<size_t>(i) % slots.size()];
+  };
   const auto fetch = [&](int64_t i) {
     if (i >= pieces) return;
     Slot& slot = slot_of(i);

@@ -36,7 +36,8 @@ std::vector<size_t> budgets(size_t smallest, size_t most) {
   constexpr size_t points = 12;
   std::vector<size_t> all = {smallest};
   const size_t gib_bytes = size_t{1} << 30;
-  const size_t step = std::max(gib_bytes, ((most - smallest) / points + gib_bytes - 1) / gib_bytes * gib_bytes);
+  const size_t step =
+      std::max(gib_bytes, ((most - smallest) / points + gib_bytes - 1) / gib_bytes * gib_bytes);
   for (size_t budget = (smallest / gib_bytes + 1) * gib_bytes; budget < most; budget += step)
     all.push_back(budget);
   if (most > all.back()) all.push_back(most);
@@ -62,7 +63,8 @@ std::vector<Offer> offers_of(const ModelSource& source, const TrainOptions& opti
     Planner planner(source, other, shape, profile);
     const size_t smallest = planner.smallest(limits.far).cost.near + limits.context;
     const auto found = planner.find(limits.reservation(), limits.far);
-    const double seconds = found ? found->cost.seconds * static_cast<double>(shape.micro_batches) : 0;
+    const double seconds =
+        found ? found->cost.seconds * static_cast<double>(shape.micro_batches) : 0;
     offers.push_back({option, changes, smallest, found ? tokens / seconds : 0});
   };
   if (options.optim == OptimizerType::adamw) {
@@ -115,8 +117,8 @@ PlanReport report_plan(const ModelSource& source, TrainOptions& options, const M
 
 std::string report_text(const PlanReport& report) {
   std::string text = plan_table(report.plan);
-  text += fmt::format("  micro-batch of {} x {} accumulated; found in {:.2f} s\n", report.micro_batch,
-                      report.accumulation, report.search_seconds);
+  text += fmt::format("  micro-batch of {} x {} accumulated; found in {:.2f} s\n",
+                      report.micro_batch, report.accumulation, report.search_seconds);
   text += fmt::format("  smallest budget that runs: {} ({} bytes)\n",
                       human_bytes(report.smallest_budget), report.smallest_budget);
   text += fmt::format("  within this budget: rows of up to {} tokens, or up to {} rows\n",
@@ -126,10 +128,10 @@ std::string report_text(const PlanReport& report) {
     text += "  what memory buys (predicted):\n";
     const double best = report.curve.back().tokens_per_second;
     for (const BudgetPoint& point : report.curve)
-      text += fmt::format("    {:>7.2f} GiB {:>9} tokens/s  {}\n",
-                          static_cast<double>(point.budget) / gib,
-                          with_commas(point.tokens_per_second),
-                          std::string(static_cast<size_t>(40 * point.tokens_per_second / best), '#'));
+      text +=
+          fmt::format("    {:>7.2f} GiB {:>9} tokens/s  {}\n",
+                      static_cast<double>(point.budget) / gib, with_commas(point.tokens_per_second),
+                      std::string(static_cast<size_t>(40 * point.tokens_per_second / best), '#'));
   }
   for (const Offer& offer : report.offers)
     text += fmt::format("  offer: {} ({}): smallest budget {}, here {} tokens/s\n", offer.option,
@@ -161,8 +163,8 @@ nlohmann::ordered_json report_json(const PlanReport& report) {
 
 std::string curve_svg(const PlanReport& report, const std::string& title) {
   constexpr double width = 640, height = 360, left = 70, right = 20, top = 40, bottom = 50;
-  const double most_gib =
-      std::max(1.0, static_cast<double>(report.curve.empty() ? 1 : report.curve.back().budget) / gib);
+  const double most_gib = std::max(
+      1.0, static_cast<double>(report.curve.empty() ? 1 : report.curve.back().budget) / gib);
   double most_speed = 1;
   for (const BudgetPoint& point : report.curve)
     most_speed = std::max(most_speed, point.tokens_per_second);
@@ -192,8 +194,10 @@ std::string curve_svg(const PlanReport& report, const std::string& title) {
   line(left, height - bottom, width - right, height - bottom, "black");
   line(left, top, left, height - bottom, "black");
   svg += fmt::format(
-      "<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">budget, GiB (context included)</text>\n"
-      "<text x=\"16\" y=\"{:.1f}\" text-anchor=\"middle\" transform=\"rotate(-90 16 {:.1f})\">tokens/s, "
+      "<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">budget, GiB (context "
+      "included)</text>\n"
+      "<text x=\"16\" y=\"{:.1f}\" text-anchor=\"middle\" transform=\"rotate(-90 16 "
+      "{:.1f})\">tokens/s, "
       "predicted</text>\n",
       (left + width - right) / 2, height - 12, height / 2, height / 2);
   std::string points;

@@ -16,9 +16,9 @@ struct BudgetPoint {
 
 // An option that is never chosen silently, as it changes results.
 struct Offer {
-  std::string option;         // "optim adamw_8bit"
-  std::string changes;        // what it changes, for people
-  size_t smallest_budget = 0;  // that would run with it
+  std::string option;            // "optim adamw_8bit"
+  std::string changes;           // what it changes, for people
+  size_t smallest_budget = 0;    // that would run with it
   double tokens_per_second = 0;  // within the same budget
 };
 
@@ -26,8 +26,8 @@ struct PlanReport {
   MemoryPlan plan;
   int64_t micro_batch = 0, accumulation = 0;
   size_t smallest_budget = 0;
-  int64_t longest_sequence = 0;  // rows of that length, as many in a micro-batch as planned
-  int64_t largest_batch = 0;     // rows of max_length in a micro-batch
+  int64_t longest_sequence = 0;    // rows of that length, as many in a micro-batch as planned
+  int64_t largest_batch = 0;       // rows of max_length in a micro-batch
   std::vector<BudgetPoint> curve;  // from the smallest budget to the one that keeps everything
   std::vector<Offer> offers;
   double search_seconds = 0;  // of the plan itself

@@ -13,8 +13,8 @@ namespace {
 constexpr size_t library_bytes = size_t{16} << 20;
 // A context is no larger than this; what else is in use belongs to others.
 constexpr size_t most_context_bytes = size_t{640} << 20;
-// What the driver's tables on the GPU take of it for each byte of pinned host memory: 8 bytes a page
-// of 4 KiB (measured on an H200: 97 MiB for 46 GiB, 150 for 75).
+// What the driver's tables on the GPU take of it for each byte of pinned host memory: 8 bytes a
+// page of 4 KiB (measured on an H200: 97 MiB for 46 GiB, 150 for 75).
 constexpr size_t pinned_per_table_byte = 512;
 
 // Kept free on a device whose budget nobody stated, and of the host's memory.
@@ -32,11 +32,12 @@ void limit_gpu(MemoryLimits& limits, const Device& device, bool stated) {
     limits.budget = minus(most, spare_bytes);
     limits.stated = fmt::format("what {} has free", device.name());
   } else if (limits.budget > most) {
-    fail(ErrorKind::no_resources,
-         "memory_budget: {} asked for, and {} of {} are free on {}; end other programs that use it, "
-         "or ask for less",
-         human_bytes(limits.budget), human_bytes(most), human_bytes(gpu.total_memory),
-         device.name());
+    fail(
+        ErrorKind::no_resources,
+        "memory_budget: {} asked for, and {} of {} are free on {}; end other programs that use it, "
+        "or ask for less",
+        human_bytes(limits.budget), human_bytes(most), human_bytes(gpu.total_memory),
+        device.name());
   }
 }
 
@@ -140,13 +141,15 @@ MemoryPlan Planner::fastest(const MemoryLimits& limits) {
            human_bytes(limits.budget), human_bytes(least.cost.far), human_bytes(limits.far),
            profile_.cuda ? " in the host's memory (host_memory_budget)" : " on the disk");
     const size_t budget = least.cost.near + limits.context;
-    fail(ErrorKind::no_resources,
-         "{}: {} is too little for this run: the smallest budget that runs, with at most {} outside "
-         "of it, is {} ({} bytes), of which {} are not Nibble's to plan{}; use a smaller per_device_train_batch_size (with "
-         "gradient_accumulation_steps), a smaller max_length, or optim adamw_8bit",
-         limits.stated, human_bytes(limits.budget), human_bytes(limits.far), human_bytes(budget),
-         budget,
-         human_bytes(limits.context), profile_.cuda ? " (CUDA's context)" : " (the program itself)");
+    fail(
+        ErrorKind::no_resources,
+        "{}: {} is too little for this run: the smallest budget that runs, with at most {} outside "
+        "of it, is {} ({} bytes), of which {} are not Nibble's to plan{}; use a smaller "
+        "per_device_train_batch_size (with "
+        "gradient_accumulation_steps), a smaller max_length, or optim adamw_8bit",
+        limits.stated, human_bytes(limits.budget), human_bytes(limits.far), human_bytes(budget),
+        budget, human_bytes(limits.context),
+        profile_.cuda ? " (CUDA's context)" : " (the program itself)");
   }
   MemoryPlan plan = plan_training(source_, options_, shape_, profile_, found->policy);
   plan.budget = limits.budget;

@@ -35,8 +35,8 @@ class Planner {
   Planner(const ModelSource& source, const TrainOptions& options, const RunShape& shape,
           const DeviceProfile& profile);
 
-  // The fastest within the limits. Throws no_resources, saying the smallest budget that runs, or how
-  // much host memory is missing.
+  // The fastest within the limits. Throws no_resources, saying the smallest budget that runs, or
+  // how much host memory is missing.
   MemoryPlan fastest(const MemoryLimits& limits);
   std::optional<FoundPolicy> find(size_t reservation, size_t far) {
     return search_.fastest(reservation, far);
@@ -46,9 +46,7 @@ class Planner {
   }
   FoundPolicy smallest(size_t far) { return search_.smallest(far); }
   FoundPolicy richest() { return search_.richest(); }
-  bool runs(const MemoryLimits& limits) {
-    return search_.runs(limits.reservation(), limits.far);
-  }
+  bool runs(const MemoryLimits& limits) { return search_.runs(limits.reservation(), limits.far); }
   size_t measured() const { return search_.measured(); }
 
  private:

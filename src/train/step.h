@@ -26,8 +26,8 @@ struct StepResult {
 
 class TrainStep {
  public:
-  // Lays out (and, with data, loads) weights, adapter, gradients and moments in the memory of `ops`,
-  // far what the policy wants far.
+  // Lays out (and, with data, loads) weights, adapter, gradients and moments in the memory of
+  // `ops`, far what the policy wants far.
   TrainStep(const ModelSource& source, const TrainOptions& options, const MemoryPolicy& policy,
             Ops& ops, const LoadProgress& progress = {});
   TrainStep(const TrainStep&) = delete;

@@ -311,8 +311,8 @@ TrainResult Trainer::run() {
   Buffer reservation = reserve(device_, planned.peak_bytes());
   Arena arena(reservation.data(), planned.peak_bytes());
   const bool uses_far = planned.policy.uses_far_memory();
-  const Buffer outside = uses_far ? reserve_far(device_, planned.far_bytes(), far_folder(options_))
-                                  : Buffer();
+  const Buffer outside =
+      uses_far ? reserve_far(device_, planned.far_bytes(), far_folder(options_)) : Buffer();
   Arena far(outside.data(), planned.far_bytes());
   const auto ops = make_ops(device_, arena, uses_far ? &far : nullptr);
   if (device_.is_cuda())
@@ -368,10 +368,9 @@ auto plan_with(const TrainOptions& options, const std::string& architecture, con
     trainer.load_data({});
     return trainer.plan_with(plan);
   }
-  const ModelSource source =
-      architecture.empty()
-          ? ModelSource::open(options.model_name_or_path, options.ignore_config_fields)
-          : ModelSource::synthesize(architecture);
+  const ModelSource source = architecture.empty() ? ModelSource::open(options.model_name_or_path,
+                                                                      options.ignore_config_fields)
+                                                  : ModelSource::synthesize(architecture);
   TrainOptions resolved = options;
   const Device device = resolve_device(resolved);
   const DeviceProfile profile = profile_of(device, resolved);

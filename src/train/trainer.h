@@ -55,8 +55,8 @@ struct TrainResult {
 };
 
 // The plan of the run that these options describe: exact with a dataset, for rows of max_length
-// without. Needs no weights, only config.json; or an architecture's name (transformer/architectures)
-// instead of a model.
+// without. Needs no weights, only config.json; or an architecture's name
+// (transformer/architectures) instead of a model.
 MemoryPlan plan_run(const TrainOptions& options);
 // The same, and what else there is to say of it.
 PlanReport plan_report(const TrainOptions& options, const std::string& architecture = {});

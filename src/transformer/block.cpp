@@ -30,8 +30,8 @@ AttentionShape attention_shape(const ModelSpec& spec, int64_t layer) {
           spec.windows[static_cast<size_t>(layer)]};
 }
 
-// A group of one layer's linears with their adapters, its weights prepared for all tiles. Takes them
-// in the caller's Arena::Scope.
+// A group of one layer's linears with their adapters, its weights prepared for all tiles. Takes
+// them in the caller's Arena::Scope.
 class Linears {
  public:
   Linears(const BlockContext& context, const BlockWeights& weights, int64_t layer, Group group,
@@ -139,9 +139,7 @@ class Block {
   }
   Tensor q() const { return a_.q ? a_.q : a_.qkv.columns(0, spec_.q_size()); }
   Tensor k() const { return a_.k ? a_.k : a_.qkv.columns(spec_.q_size(), spec_.kv_size()); }
-  Tensor v() const {
-    return a_.qkv.columns(spec_.q_size() + spec_.kv_size(), spec_.kv_size());
-  }
+  Tensor v() const { return a_.qkv.columns(spec_.q_size() + spec_.kv_size(), spec_.kv_size()); }
   Tensor attention() const { return a_.attention.columns(0, spec_.q_size()); }
 
   void project_qkv();
@@ -352,8 +350,8 @@ BlockActivations BlockActivations::take(const ModelSpec& spec, const LoraParamet
 
 std::vector<Tensor> BlockActivations::tensors() const {
   std::vector<Tensor> all;
-  for (const Tensor& tensor : {attention, lse, qkv, q, k, q_rstd, k_rstd, x_mid, gate_up, h1, h2,
-                               rstd1, rstd2, act})
+  for (const Tensor& tensor :
+       {attention, lse, qkv, q, k, q_rstd, k_rstd, x_mid, gate_up, h1, h2, rstd1, rstd2, act})
     if (tensor) all.push_back(tensor);
   return all;
 }

@@ -65,9 +65,10 @@ void block_forward(const BlockContext& context, const BlockWeights& weights, int
                    Tensor y, Tensor x, const BlockActivations& kept,
                    KeyValueCache* cache = nullptr);
 
-// Computes again what forward did not keep. dx, C [T, hidden + gradient_tail], holds the gradient of
-// y on entry and that of x on return, or nothing of use when `input_gradient` is false: no adapter
-// lies below. Adapter gradients are added to. What was kept is overwritten. x as in forward.
+// Computes again what forward did not keep. dx, C [T, hidden + gradient_tail], holds the gradient
+// of y on entry and that of x on return, or nothing of use when `input_gradient` is false: no
+// adapter lies below. Adapter gradients are added to. What was kept is overwritten. x as in
+// forward.
 void block_backward(const BlockContext& context, const BlockWeights& weights, int64_t layer,
                     Tensor dx, bool input_gradient, Tensor x, const BlockActivations& kept);
 

@@ -68,10 +68,10 @@ class Checkpoints {
   int64_t tokens_;
   DType compute_;
   std::optional<Arena::Scope> far_scope_;
-  std::vector<Tensor> near_inputs_;        // empty where they pass
-  std::vector<size_t> input_items_;        // of inputs_, or nowhere
+  std::vector<Tensor> near_inputs_;  // empty where they pass
+  std::vector<size_t> input_items_;  // of inputs_, or nowhere
   std::vector<BlockActivations> near_kept_;
-  std::vector<size_t> kept_items_;         // of kept_, or nowhere
+  std::vector<size_t> kept_items_;  // of kept_, or nowhere
   std::optional<Passage> inputs_, kept_;
 };
 

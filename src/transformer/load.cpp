@@ -224,7 +224,7 @@ void Loader::layout_quantized(QuantizedMatrix& q, bool own_tables) {
   if (q.spec.double_quant) {
     q.scale_codes = home().tensor(1, q.blocks(), DType::u8, use, "scale codes");
     q.nested_absmax = home().tensor(1, ceil_div(q.blocks(), QuantSpec::nested_block_size),
-                                     DType::f32, use, "nested scales");
+                                    DType::f32, use, "nested scales");
     q.offset = home().tensor(1, 1, DType::f32, use, "scale offset");
     q.nested_map = own_tables ? home().tensor(1, 256, DType::f32, use, "nested map") : nested_map_;
   } else {

@@ -19,8 +19,8 @@ std::vector<LoraModule> lora_modules(const ModelSpec& spec);
 class Model {
  public:
   // Views; all must outlive the model. lora may be null: the bare base.
-  Model(const ModelSpec& spec, ModelWeights& weights, const LoraParameters* lora,
-        DType compute, Ops& ops)
+  Model(const ModelSpec& spec, ModelWeights& weights, const LoraParameters* lora, DType compute,
+        Ops& ops)
       : spec_(spec), weights_(weights), lora_(lora), compute_(compute), ops_(ops) {}
 
   const ModelSpec& spec() const { return spec_; }

@@ -1,5 +1,6 @@
 // What a run keeps, and where: in the device's memory (near), or outside of it (far: on the host
-// beside a GPU, in a file beside the CPU). Never changes a bit of the result; memory/search chooses.
+// beside a GPU, in a file beside the CPU). Never changes a bit of the result; memory/search
+// chooses.
 #pragma once
 
 #include <cstdint>

@@ -50,9 +50,9 @@ struct ModelSource {
 // Called after each tensor with the bytes read so far and in all.
 using LoadProgress = std::function<void(uint64_t done, uint64_t total)>;
 
-// Lays out all weights in the arena, or in far memory, and, when ops have data, fills them, tensor by tensor in pieces
-// of a few MiB. Throws bad_input for a missing, surplus or misshapen tensor and for NaN or
-// infinity.
+// Lays out all weights in the arena, or in far memory, and, when ops have data, fills them, tensor
+// by tensor in pieces of a few MiB. Throws bad_input for a missing, surplus or misshapen tensor and
+// for NaN or infinity.
 ModelWeights load_weights(const ModelSource& source, const WeightOptions& options, Ops& ops,
                           const LoadProgress& progress = {});
 

@@ -412,27 +412,28 @@ TEST(Json, RefusesDuplicateKeysAtEveryLevel) {
 TEST(Json, InputDepthIsNotStackDepth) {
   EXPECT_FALSE(accepts(repeat("[", 100'000)));
   EXPECT_FALSE(accepts(repeat("[{\"\":", 50'000) + "\n"));
-  EXPECT_TRUE(refusal_of(repeat("[", 100'000), {.max_depth = 1'000'000}).find("ends") != string::npos);
+  EXPECT_TRUE(refusal_of(repeat("[", 100'000), {.max_depth = 1'000'000}).find("ends") !=
+              string::npos);
   // Parsed, and destroyed again.
   const string deep = repeat("[", 100'000) + repeat("]", 100'000);
   EXPECT_EQ(refusal_of(deep, {.max_depth = 100'000}), "accepted");
 }
 
 TEST(Json, ValuesAreExact) {
-  const auto json = parse_json(
+  const auto parsed = parse_json(
       R"({"u":18446744073709551615,"i":-9223372036854775808,"z":-0,"d":0.031807661056518555,
           "e":-1.5e-3,"one":1.0,"t":true,"n":null,"s":"a\u00e9\ud83d\ude39\n/"})",
       "test");
-  EXPECT_EQ(json["u"].get<uint64_t>(), 18446744073709551615u);
-  EXPECT_TRUE(json["u"].is_number_unsigned());
-  EXPECT_EQ(json["i"].get<int64_t>(), INT64_MIN);
-  EXPECT_EQ(json["z"].get<int64_t>(), 0);
-  EXPECT_EQ(json["d"].get<double>(), 0.031807661056518555);
-  EXPECT_EQ(json["e"].get<double>(), -0.0015);
-  EXPECT_TRUE(json["one"].is_number_float());
-  EXPECT_EQ(json["t"], true);
-  EXPECT_TRUE(json["n"].is_null());
-  EXPECT_EQ(json["s"], "a\xC3\xA9\xF0\x9F\x98\xB9\n/");
+  EXPECT_EQ(parsed["u"].get<uint64_t>(), 18446744073709551615u);
+  EXPECT_TRUE(parsed["u"].is_number_unsigned());
+  EXPECT_EQ(parsed["i"].get<int64_t>(), INT64_MIN);
+  EXPECT_EQ(parsed["z"].get<int64_t>(), 0);
+  EXPECT_EQ(parsed["d"].get<double>(), 0.031807661056518555);
+  EXPECT_EQ(parsed["e"].get<double>(), -0.0015);
+  EXPECT_TRUE(parsed["one"].is_number_float());
+  EXPECT_EQ(parsed["t"], true);
+  EXPECT_TRUE(parsed["n"].is_null());
+  EXPECT_EQ(parsed["s"], "a\xC3\xA9\xF0\x9F\x98\xB9\n/");
 }
 
 // Strings cross the 8-byte steps of the fast path at every offset.
@@ -451,8 +452,8 @@ TEST(Json, StringsOfEveryLengthReadBack) {
 }
 
 TEST(Json, OrderOfKeysIsKeptOnRequest) {
-  const auto json = parse_ordered_json(R"({"z":1,"a":{"y":[{"q":1,"b":2}],"c":3}})", "test");
-  EXPECT_EQ(json.dump(), R"({"z":1,"a":{"y":[{"q":1,"b":2}],"c":3}})");
+  const auto parsed = parse_ordered_json(R"({"z":1,"a":{"y":[{"q":1,"b":2}],"c":3}})", "test");
+  EXPECT_EQ(parsed.dump(), R"({"z":1,"a":{"y":[{"q":1,"b":2}],"c":3}})");
 }
 
 TEST(Json, LimitsHold) {

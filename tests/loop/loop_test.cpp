@@ -41,7 +41,8 @@ class DriverCalls {
                               const void* given) {
     const auto* data = static_cast<const CUpti_CallbackData*>(given);
     auto& calls = *static_cast<DriverCalls*>(self);
-    if (calls.counting_ && data->callbackSite == CUPTI_API_ENTER) ++calls.calls_[data->functionName];
+    if (calls.counting_ && data->callbackSite == CUPTI_API_ENTER)
+      ++calls.calls_[data->functionName];
   }
   CUpti_SubscriberHandle subscriber_{};
   std::atomic<bool> counting_ = false;

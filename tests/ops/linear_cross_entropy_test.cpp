@@ -14,11 +14,11 @@ struct Case {
 };
 
 const Case cases[] = {
-    {1, 1, 1, 1, 1},         {1, 6, 9, 1, 1},       {5, 64, 100, 0.5, 0.3},
-    {33, 48, 257, 0.7, 0.2}, {70, 100, 33, 0, 0.1}, {600, 16, 50, 0.9, 0.5},  // more than one chunk
-    {9, 20, 1000, 1, 2},  // confident, some of it wrong
-    {40, 8, 3, 0.03, 1},
-    {23, 12, 20011, 0.9, 0.5},  // more than one tile of the vocabulary
+    {1, 1, 1, 1, 1},        {1, 6, 9, 1, 1},
+    {5, 64, 100, 0.5, 0.3}, {33, 48, 257, 0.7, 0.2},
+    {70, 100, 33, 0, 0.1},  {600, 16, 50, 0.9, 0.5},    // more than one chunk
+    {9, 20, 1000, 1, 2},                                // confident, some of it wrong
+    {40, 8, 3, 0.03, 1},    {23, 12, 20011, 0.9, 0.5},  // more than one tile of the vocabulary
 };
 
 class LinearCrossEntropy : public OpTest {};

@@ -14,8 +14,8 @@ fs::path golden(const std::string& name) { return fs::path(NIBBLE_TESTS_DIR) / "
 
 fs::path shared_data() {
   const char* given = std::getenv("NIBBLE_SHARED_DATA");
-  const fs::path path = given ? fs::path(given)
-                              : fs::path(NIBBLE_SOURCE_DIR).parent_path() / "shared" / "data";
+  const fs::path path =
+      given ? fs::path(given) : fs::path(NIBBLE_SOURCE_DIR).parent_path() / "shared" / "data";
   return fs::is_directory(path) ? path : fs::path();
 }
 

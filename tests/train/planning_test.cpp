@@ -16,11 +16,17 @@ namespace nibble::test {
 namespace {
 
 TEST(ParseBytes, KnowsUnitsAndRefusesTheRest) {
-  const std::pair<const char*, size_t> cases[] = {
-      {"0", 0},           {"1024", 1024},           {"6GiB", size_t{6} << 30},
-      {"6 GiB", size_t{6} << 30}, {"1.5GiB", size_t{3} << 29}, {"8GB", 8'000'000'000},
-      {"512M", size_t{512} << 20}, {"2k", 2048},             {"3TiB", size_t{3} << 40}};
-  for (const auto& [text, bytes] : cases) EXPECT_EQ(parse_bytes("memory_budget", text), bytes) << text;
+  const std::pair<const char*, size_t> cases[] = {{"0", 0},
+                                                  {"1024", 1024},
+                                                  {"6GiB", size_t{6} << 30},
+                                                  {"6 GiB", size_t{6} << 30},
+                                                  {"1.5GiB", size_t{3} << 29},
+                                                  {"8GB", 8'000'000'000},
+                                                  {"512M", size_t{512} << 20},
+                                                  {"2k", 2048},
+                                                  {"3TiB", size_t{3} << 40}};
+  for (const auto& [text, bytes] : cases)
+    EXPECT_EQ(parse_bytes("memory_budget", text), bytes) << text;
   for (const char* text : {"", "GiB", "-1GiB", "6XB", "1e30GiB", "nan", "six", "6GiBs"}) {
     try {
       parse_bytes("memory_budget", text);

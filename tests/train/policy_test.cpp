@@ -51,8 +51,8 @@ struct Job {
     options.device = test_device();
 
     Random random(71);
-    for (const int64_t length : cuda ? std::vector<int64_t>{3000, 2500, 700, 1}
-                                     : std::vector<int64_t>{700, 330, 1, 90}) {
+    for (const int64_t length :
+         cuda ? std::vector<int64_t>{3000, 2500, 700, 1} : std::vector<int64_t>{700, 330, 1, 90}) {
       ids.emplace_back();
       labels.emplace_back();
       for (int64_t i = 0; i < length; ++i) {
@@ -123,8 +123,8 @@ MemoryPolicy random_policy(Random& random, int64_t layers) {
   policy.embedding = place();
   policy.head = place();
   policy.moments = place();
-  policy.logits = policy.head == Place::far || random.integer(0, 1) ? LogitsIn::tiles
-                                                                    : LogitsIn::rows;
+  policy.logits =
+      policy.head == Place::far || random.integer(0, 1) ? LogitsIn::tiles : LogitsIn::rows;
   policy.passing = static_cast<int>(random.integer(1, 2));
   return policy;
 }
@@ -137,8 +137,8 @@ std::string describe(const MemoryPolicy& policy) {
                         static_cast<int>(block.kept));
   return text + fmt::format("embedding {} head {} moments {} tiles {} passing {}",
                             static_cast<int>(policy.embedding), static_cast<int>(policy.head),
-                            static_cast<int>(policy.moments),
-                            policy.logits == LogitsIn::tiles, policy.passing);
+                            static_cast<int>(policy.moments), policy.logits == LogitsIn::tiles,
+                            policy.passing);
 }
 
 class Policies : public testing::Test {

@@ -82,8 +82,8 @@ class CpuOps final : public Ops {
   void dropout(Tensor y, bool accumulate, Tensor x, int64_t first_row,
                const LoraAdapter& lora) const;
 
-  // A copy between near and far memory that nobody has waited for yet. It is done by the wait: until
-  // then the system reads ahead.
+  // A copy between near and far memory that nobody has waited for yet. It is done by the wait:
+  // until then the system reads ahead.
   struct PendingCopy {
     int64_t number;
     Tensor to, from;

@@ -81,7 +81,8 @@ void CpuOps::do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor he
         kernel(logits.row_range(i, 1).as<float>(), logits.cols, softmax[first + i],
                targets[first + i] - tiles.first(tile), gradient);
     });
-    const Tensor dlogits = {logits.data, logits.rows, logits.cols, logits.cols * per_float, x.dtype};
+    const Tensor dlogits = {logits.data, logits.rows, logits.cols, logits.cols * per_float,
+                            x.dtype};
     matmul_.run(scratch.dx.row_range(first, logits.rows), tile > 0, plain(dlogits), plain(weight),
                 {}, scratch.workspace);
   };
@@ -90,8 +91,7 @@ void CpuOps::do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor he
   int64_t next = 0, cleared = 0;  // rows of x looked at, rows of dx written
   while (next < x.rows) {
     // dx may be x: its rows are written only after theirs of x were read.
-    const int64_t count =
-        gather(scratch.x, targets, rows, x, label, scratch.x.rows, next);
+    const int64_t count = gather(scratch.x, targets, rows, x, label, scratch.x.rows, next);
     for (int64_t tile = 0; tile < tiles.size(); ++tile) {
       const Tensor weight = head_tile(tile);
       for_chunks(count, scratch.chunk, [&](int64_t first, int64_t chunk) {
@@ -104,10 +104,10 @@ void CpuOps::do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor he
     for (int64_t tile = 0; tile < tiles.size(); ++tile) {
       const Tensor weight = head_tile(tile);
       for_chunks(count, scratch.chunk, [&](int64_t first, int64_t chunk) {
-        differentiate(first, tile,
-                      held == LogitsIn::rows ? logits_of(chunk, tile)
-                                             : product(first, chunk, tile, weight),
-                      weight);
+        differentiate(
+            first, tile,
+            held == LogitsIn::rows ? logits_of(chunk, tile) : product(first, chunk, tile, weight),
+            weight);
       });
     }
     if (x.dtype != DType::f32)
@@ -136,8 +136,8 @@ void CpuOps::do_logits(Tensor logits, Tensor x, Tensor head) {
       wait(do_fetch(near.row_range(0, weight.rows), weight));
       weight = near.row_range(0, weight.rows);
     }
-    matmul_.run(logits.columns(tiles.first(tile), weight.rows), false, plain(x),
-                transposed(weight), {}, workspace);
+    matmul_.run(logits.columns(tiles.first(tile), weight.rows), false, plain(x), transposed(weight),
+                {}, workspace);
   }
 }
 

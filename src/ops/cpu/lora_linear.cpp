@@ -57,7 +57,8 @@ Tensor CpuOps::do_prepare(const LinearGroup& group, int64_t, DType compute) {
   int64_t out = 0;
   for (const LoraLinear& linear : group.linears) {
     const FrozenLinear& w = linear.weight;
-    if (prepared && w.quantized) do_dequantize(prepared.row_range(out, w.out_features), w.quantized);
+    if (prepared && w.quantized)
+      do_dequantize(prepared.row_range(out, w.out_features), w.quantized);
     out += w.out_features;
   }
   return prepared;
@@ -79,9 +80,8 @@ void CpuOps::do_lora_linear_forward(Tensor y, Tensor residual, Tensor x, const L
 void CpuOps::forward(Tensor y, Tensor residual, Tensor x, Tensor t, const Layer& layer) {
   const auto& [w, lora, gradient] = layer.linear;
   const Arena::Scope scope(arena());
-  const auto scratch = cpu::LoraLinearForwardScratch::take(arena(), threads_, x.rows, x.dtype,
-                                                           static_cast<bool>(y),
-                                                           y && !layer.prepared, w, lora);
+  const auto scratch = cpu::LoraLinearForwardScratch::take(
+      arena(), threads_, x.rows, x.dtype, static_cast<bool>(y), y && !layer.prepared, w, lora);
   if (y) {
     if (residual && residual.data != y.data) do_copy(y, residual);
     matmul_.run(y, static_cast<bool>(residual), plain(x),

@@ -20,9 +20,9 @@ Tensor matmul_workspace(Arena& arena, int threads) {
 }
 
 Tensor prepared_weights(Arena& arena, DType compute, const LinearGroup& group) {
-  const bool quantized = std::ranges::any_of(
-      group.linears, [](const LoraLinear& linear) { return static_cast<bool>(linear.weight.quantized);
-      });
+  const bool quantized = std::ranges::any_of(group.linears, [](const LoraLinear& linear) {
+    return static_cast<bool>(linear.weight.quantized);
+  });
   if (!quantized) return {};
   return take(arena, group.out_features(), group.in_features(), compute, "dequantized weights");
 }

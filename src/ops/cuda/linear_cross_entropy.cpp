@@ -135,8 +135,7 @@ void CudaOps::do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor h
 void CudaOps::do_logits(Tensor logits, Tensor x, Tensor head) {
   const Arena::Scope scope(arena());
   const bool far = is_far(head);
-  const Tensor slots =
-      far ? cuda::head_tiles(arena(), head.rows, head.cols, head.dtype) : Tensor{};
+  const Tensor slots = far ? cuda::head_tiles(arena(), head.rows, head.cols, head.dtype) : Tensor{};
   const Tensor workspace = cuda::matmul_workspace(arena());
   const HeadTiles tiles(head.rows, far ? cuda::vocabulary_tile : head.rows);
   HeadReader reader(*this, head, slots, tiles, 1);

@@ -135,8 +135,7 @@ CrossEntropyScratch CrossEntropyScratch::take(Arena& arena, int64_t trained, int
   const int64_t known = std::max<int64_t>(trained, 1);
   CrossEntropyScratch s;
   s.chunk = std::clamp<int64_t>(most_bytes / (4 * vocabulary), 1, std::min(most_rows, known));
-  const int64_t rows =
-      held == LogitsIn::rows ? s.chunk : std::min(most_chunks * s.chunk, known);
+  const int64_t rows = held == LogitsIn::rows ? s.chunk : std::min(most_chunks * s.chunk, known);
   s.rows = cuda::take(arena, 1, known, DType::i32, "trained rows");
   s.targets = cuda::take(arena, 1, known, DType::i32, "targets");
   s.x = cuda::take(arena, rows, features, compute, "head input");

@@ -80,15 +80,15 @@ struct AttentionScratch {
 inline constexpr int64_t vocabulary_tile = 16384;
 
 struct CrossEntropyScratch {
-  int64_t chunk;    // rows of a product
-  Tensor rows;      // i32 [1, trained], which rows are trained
-  Tensor targets;   // i32 [1, trained]
-  Tensor x;         // C [n, D], n trained rows at a time; then the gradient of them
-  Tensor dx;        // f32 [n, D], their gradient; empty without
-  Tensor softmax;   // f32 [n, 3]: what kernels know of each row's softmax
-  Tensor losses;    // f32 [1, n]
-  Tensor logits;    // f32 [tiles held, chunk * tile], a product's result dense in each row
-  Tensor head;      // C [2 * tile, D], two tiles of a far head
+  int64_t chunk;   // rows of a product
+  Tensor rows;     // i32 [1, trained], which rows are trained
+  Tensor targets;  // i32 [1, trained]
+  Tensor x;        // C [n, D], n trained rows at a time; then the gradient of them
+  Tensor dx;       // f32 [n, D], their gradient; empty without
+  Tensor softmax;  // f32 [n, 3]: what kernels know of each row's softmax
+  Tensor losses;   // f32 [1, n]
+  Tensor logits;   // f32 [tiles held, chunk * tile], a product's result dense in each row
+  Tensor head;     // C [2 * tile, D], two tiles of a far head
   Tensor workspace;
   static CrossEntropyScratch take(Arena& arena, int64_t trained, int64_t features,
                                   int64_t vocabulary, DType compute, LogitsIn held, bool has_dx,

@@ -204,8 +204,7 @@ Tensor PlanOps::do_prepare(const LinearGroup& group, int64_t rows, DType compute
     return prepared;
   }
   const Tensor prepared = cuda::stacked_weights(arena(), rows, compute, group);
-  if (prepared)
-    prepared_ = std::max(prepared_, costs_.seconds) + dequantizing_seconds(group);
+  if (prepared) prepared_ = std::max(prepared_, costs_.seconds) + dequantizing_seconds(group);
   return prepared;
 }
 
@@ -321,8 +320,7 @@ void PlanOps::do_linear_cross_entropy(Tensor, Tensor dx, Tensor x, Tensor head, 
   for_chunks(trained, at_once, [&](int64_t, int64_t count) {
     const auto rows = static_cast<double>(count);
     const auto pass = [&](int products) {
-      const double link_end =
-          costs_.seconds + (far ? bytes_of({head}) / profile_.link_bytes : 0);
+      const double link_end = costs_.seconds + (far ? bytes_of({head}) / profile_.link_bytes : 0);
       for (int i = 0; i < products; ++i) product(rows, vocabulary, features);
       if (!far) return;
       costs_.link_in += bytes_of({head});

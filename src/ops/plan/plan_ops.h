@@ -24,7 +24,7 @@ struct DeviceProfile {
 struct PlanCosts {
   double product_flops = 0;  // matrix products, adapter included
   double attention_flops = 0;
-  double bytes = 0;  // moved by everything that is not a matrix product
+  double bytes = 0;                  // moved by everything that is not a matrix product
   double link_in = 0, link_out = 0;  // bytes from and to far memory
   double stalled = 0;                // of the seconds, those that computation waits for copies
   double computing = 0;              // of the seconds, those of products and attention

@@ -37,8 +37,7 @@ void Rows<T>::softmax_gradient(float* logits, int64_t n, const Softmax& softmax,
   const float scale = gradient / softmax.sum;
   T* d = reinterpret_cast<T*>(logits);
   const bool here = 0 <= target && target < n;
-  const float at_target =
-      here ? exp(splat(logits[target] - softmax.max))[0] * scale - gradient : 0;
+  const float at_target = here ? exp(splat(logits[target] - softmax.max))[0] * scale - gradient : 0;
   for_lanes(n, [&](int64_t i, int64_t part) {
     store_n(d + i, exp(load_n(logits + i, part) - softmax.max) * scale, part);
   });

@@ -1,4 +1,5 @@
-// The 8-bit codes of numbers in a dynamic map: bitsandbytes' binary search (docs/numerics.md, "4-bit weights").
+// The 8-bit codes of numbers in a dynamic map: bitsandbytes' binary search (docs/numerics.md,
+// "4-bit weights").
 #pragma once
 
 #include "ops/cpu/kernels/vec.h"

@@ -263,7 +263,8 @@ void dropout(Matrix y, bool accumulate, Matrix x, const DropoutStream& stream_of
     dispatch(whole, [&](auto vector) {
       dispatch(accumulate, [&](auto add) {
         dropout_kernel<T, vector, add><<<tiling.blocks(), Tiling::block_size, 0, stream>>>(
-            tiling, stream_of_masks.first, x.cols, View<T>(y), View<const T>(x), mask, stream_of_masks.scale);
+            tiling, stream_of_masks.first, x.cols, View<T>(y), View<const T>(x), mask,
+            stream_of_masks.scale);
       });
     });
   });

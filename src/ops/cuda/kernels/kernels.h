@@ -107,8 +107,8 @@ void gated_silu_forward(Matrix y, Matrix gate, Matrix up, cudaStream_t stream);
 void gated_silu_backward(Matrix dgate, Matrix dup, Matrix dy, Matrix gate, Matrix up,
                          cudaStream_t stream);
 
-// y (+)= x masked by Philox (ops/cpu/lora_linear.cpp's definition), element i = first + row * cols +
-// col.
+// y (+)= x masked by Philox (ops/cpu/lora_linear.cpp's definition), element i = first + row * cols
+// + col.
 struct DropoutStream {
   uint64_t key, step;
   float probability, scale;
@@ -167,7 +167,7 @@ void adamw_8bit(float* p, const float* g, uint8_t* m_codes, uint8_t* v_codes, fl
 
 // ---- attention on any shape and dtype: attention.cu
 struct AttentionProblem {
-  Matrix q, k, v;  // [Tq, heads * head_dim], [Tk, kv_heads * head_dim] twice
+  Matrix q, k, v;                // [Tq, heads * head_dim], [Tk, kv_heads * head_dim] twice
   const int32_t* query_offsets;  // [documents + 1], device memory
   const int32_t* key_offsets;
   int64_t documents, longest_queries, longest_keys;

@@ -117,8 +117,8 @@ void sum_of_squares(float* y, double* partial, const float* x, int64_t n, int64_
   const int64_t count = ceil_div(n, piece);
   if (count > 0)
     dispatch(aligned(x) && n % chunk_size == 0, [&](auto vector) {
-      squares_kernel<vector><<<static_cast<unsigned>(count), threads, 0, stream>>>(partial, x, n,
-                                                                                  piece);
+      squares_kernel<vector>
+          <<<static_cast<unsigned>(count), threads, 0, stream>>>(partial, x, n, piece);
     });
   partials_kernel<<<1, threads, 0, stream>>>(y, partial, count);
 }
