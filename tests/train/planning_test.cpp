@@ -148,22 +148,28 @@ TEST(Budget, MoreThanTheMachineHasIsRefused) {
 TEST(GlobalBatch, IsCutAsFitsAndKeepsItsRows) {
   TrainOptions options = card_options("llama8b", "4090");
   options.global_batch_size = 12;
-  const PlanReport report = plan_report(options, "llama8b");
-  EXPECT_EQ(report.micro_batch * report.accumulation, 12);
-  EXPECT_EQ(report.plan.step_tokens, 12 * 2048);
-  options.memory_budget = "3GiB";
-  const PlanReport small = plan_report(options, "llama8b");
-  EXPECT_EQ(small.micro_batch * small.accumulation, 12);
-
-  options.micro_batch_given = true;
-  options.per_device_train_batch_size = 4;
-  EXPECT_EQ(plan_report(options, "llama8b").accumulation, 3);
-  options.per_device_train_batch_size = 5;
-  EXPECT_THROW(plan_report(options, "llama8b"), Error);
+  Planned run("llama8b", options);
+  const auto plan = [&] {
+    return plan_within(run.source, run.options, memory_limits(run.options, run.device), run.profile,
+                       [&] { return longest_shape(run.options, run.zeros); });
+  };
+  const auto rows = [&] {
+    return run.options.per_device_train_batch_size * run.options.gradient_accumulation_steps;
+  };
+  for (const char* budget : {"", "3GiB"}) {
+    run.options.memory_budget = budget;
+    EXPECT_EQ(plan().step_tokens, 12 * 2048);
+    EXPECT_EQ(rows(), 12);
+  }
+  run.options.micro_batch_given = true;
+  run.options.per_device_train_batch_size = 4;
+  (void)plan();
+  EXPECT_EQ(run.options.gradient_accumulation_steps, 3);
+  run.options.per_device_train_batch_size = 5;
+  EXPECT_THROW(plan(), Error);
 }
 
-// A whole run in the least memory, much of it in a file, leaves the same adapter as one without a
-// budget.
+// A whole run in nearly the least memory leaves the same adapter as one without a budget.
 TEST(Budget, LeastMemoryTrainsTheSameAdapter) {
   const TempDir folder;
   TrainOptions options = demo_options(folder.path());
@@ -177,7 +183,7 @@ TEST(Budget, LeastMemoryTrainsTheSameAdapter) {
   options.global_batch_size =
       options.per_device_train_batch_size * options.gradient_accumulation_steps;
   options.micro_batch_given = true;
-  // The program itself varies; what is planned above it does not. So: the least above.
+  // A little above the least, as the program itself takes more or less from one plan to the next.
   const MemoryPlan all = plan_run(options);
   options.memory_budget = "1MiB";
   size_t least = 0;
