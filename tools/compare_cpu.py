@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SHAPE = dict(layers=12, hidden=768, intermediate=2048, heads=12, kv_heads=12, vocab=32000)
-BATCH, LENGTH = 4, 512
+LENGTH = 512
 
 
 def run(command):
@@ -36,7 +36,7 @@ def run(command):
 def reference(args, extra):
     return [sys.executable, ROOT / "tools/train_reference.py", "--model", args.work / "model",
             "--adapter_start", args.work / "start", "--output", args.work / "reference.jsonl",
-            "--batch", BATCH, "--max_length", LENGTH, "--lr", 1e-4, "--rank", 16, "--alpha", 32,
+            "--batch", args.batch, "--max_length", LENGTH, "--lr", 1e-4, "--rank", 16, "--alpha", 32,
             "--threads", args.threads, *extra]
 
 
@@ -53,12 +53,18 @@ def run_nibble(args, dtype, recompute):
     _, rss = run([args.nibble, "train", "--model_name_or_path", args.work / "model", "--dataset",
                   args.work / "rows.jsonl", "--adapter_name_or_path", args.work / "start",
                   "--output_dir", out, "--overwrite_output_dir", "true",
-                  "--per_device_train_batch_size", BATCH, "--max_length", LENGTH, "--max_steps",
+                  "--per_device_train_batch_size", args.batch, "--max_length", LENGTH, "--max_steps",
                   args.steps + 1, "--learning_rate", 1e-4, "--lr_scheduler_type", "constant",
                   "--train_sampling_strategy", "sequential", "--logging_steps", 1, "--threads",
                   args.threads, "--bnb_4bit_compute_dtype", dtype, "--gradient_checkpointing",
                   "every" if recompute else "none", "--ignore_guards", "answer-cut"])
     return [json.loads(line) for line in open(out / "metrics.jsonl")], "step_seconds", rss
+
+
+def tokens_of(lines, stack):
+    """Of each step, without padding; nibble's log counts from the run's beginning."""
+    counts = [line["tokens"] for line in lines]
+    return counts if stack == "reference" else [b - a for a, b in zip([0, *counts], counts)]
 
 
 def main():
@@ -70,16 +76,30 @@ def main():
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--alpaca", type=Path, help="JSON file of rows of different lengths")
+    parser.add_argument("--tokenizer", type=Path, default=ROOT / "demo/model")
     args = parser.parse_args()
+    args.batch = 8 if args.alpaca else 4
     args.work.mkdir(parents=True, exist_ok=True)
     if not (args.work / "model").exists():
         shape = [item for key, value in SHAPE.items() for item in (f"--{key}", value)]
-        run(reference(args, ["--synthetic", "--steps", 0, "--tokenizer", ROOT / "demo/model", *shape]))
-    rows = [json.loads(line) for line in open(ROOT / "demo/train.jsonl")]
-    text = " ".join(message["content"] for row in rows for message in row["messages"])
+        run(reference(args, ["--synthetic", "--steps", 0, "--tokenizer", args.tokenizer, *shape]))
+    count = args.batch * (args.steps + 1)
+    if args.alpaca:
+        from tokenizers import Tokenizer
+        tokenizer = Tokenizer.from_file(str(args.tokenizer / "tokenizer.json"))
+        records = []
+        for row in json.loads(args.alpaca.read_text())[:count]:
+            text = "\n".join(filter(None, (row["instruction"], row["input"], row["output"])))
+            ids = tokenizer.encode(text).ids + [tokenizer.token_to_id("</s>")]
+            records.append({"input_ids": ids, "labels": ids})
+    else:
+        rows = [json.loads(line) for line in open(ROOT / "demo/train.jsonl")]
+        text = " ".join(message["content"] for row in rows for message in row["messages"])
+        records = [{"text": text[100 * i:100 * i + 8000]} for i in range(count)]
     with open(args.work / "rows.jsonl", "w") as file:
-        for i in range(BATCH * (args.steps + 1)):
-            file.write(json.dumps({"text": text[100 * i:100 * i + 8000]}) + "\n")
+        for record in records:
+            file.write(json.dumps(record) + "\n")
 
     variants = [(stack, dtype, recompute) for dtype in args.dtypes.split(",")
                 for recompute in (True, False) for stack in ("reference", "nibble")]
@@ -88,7 +108,7 @@ def main():
         for stack, dtype, recompute in variants:
             lines, key, rss = (run_reference if stack == "reference" else run_nibble)(
                 args, dtype, recompute)
-            speed = BATCH * LENGTH / statistics.median(line[key] for line in lines[1:])
+            speed = sum(tokens_of(lines, stack)[1:]) / sum(line[key] for line in lines[1:])
             results.setdefault((stack, dtype, recompute), []).append((speed, rss))
             print(f"{stack:<10}{dtype:<10}{'recompute' if recompute else 'keep':<10}{speed:>9.1f} "
                   f"tokens/s{rss:>8.0f} MiB   last loss {lines[-1]['loss']:.5f}", flush=True)
