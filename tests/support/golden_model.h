@@ -69,9 +69,10 @@ struct TrainingRig {
         device(choose_device(test_device(), threads)),
         buffer(reserve(device, bytes)),
         arena(buffer.data(), buffer.size()),
-        outside(policy.uses_far_memory()
-                    ? reserve_far(device, bytes, std::filesystem::temp_directory_path().string())
-                    : Buffer()),
+        outside(
+            policy.uses_far_memory()
+                ? reserve_far(device, far_bytes, std::filesystem::temp_directory_path().string())
+                : Buffer()),
         far(outside.data(), outside.size()),
         backend(make_ops(device, arena, &far)),
         ops(*backend),
@@ -82,7 +83,7 @@ struct TrainingRig {
              ops) {}
 
  private:
-  static constexpr size_t bytes = size_t{512} << 20;
+  static constexpr size_t bytes = size_t{512} << 20, far_bytes = size_t{128} << 20;
   static const TrainOptions& on(const Device& device, TrainOptions& options) {
     options.device = device.name();
     return options;
