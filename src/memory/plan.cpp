@@ -94,7 +94,7 @@ std::string measured_table(const MemoryPlan& plan, const Arena::Peak& near,
                            const Arena::Peak& far) {
   std::string table = fmt::format("memory{:>33}{:>14}\n", "planned", "measured");
   const auto rows = [&](const Arena::Peak& planned, const Arena::Peak& measured,
-                        const char* where) {
+                        const std::string& where) {
     for (size_t i = 0; i < memory_use_count; ++i)
       if (planned.by_use[i] > 0 || measured.by_use[i] > 0)
         table +=
@@ -104,7 +104,7 @@ std::string measured_table(const MemoryPlan& plan, const Arena::Peak& near,
                          where);
   };
   rows(plan.peak, near, "");
-  if (plan.far_bytes() > 0) rows(plan.far_peak, far, plan.cuda ? "  on the host" : "  on the disk");
+  if (plan.far_bytes() > 0) rows(plan.far_peak, far, fmt::format("  {}", outside_of(plan)));
   return table;
 }
 

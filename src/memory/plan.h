@@ -21,7 +21,6 @@ struct MemoryPlan {
   int64_t largest_micro_batch = 0;  // tokens
   size_t budget = 0;                // bytes of the device, of which
   size_t context_bytes = 0;         // are taken besides the reservation
-  size_t far_limit = 0;             // bytes outside of the device
   bool cuda = false;                // of a GPU
 
   size_t peak_bytes() const { return peak.bytes; }

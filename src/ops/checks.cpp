@@ -46,6 +46,14 @@ struct Check {
     dtype(name, x, type);
     dense(name, x);
   }
+  // Of a copy between near and far memory.
+  void far_copy(Tensor y, Tensor x, bool right_sides) const {
+    shape("y", y, x.rows, x.cols);
+    dtype("y", y, x.dtype);
+    dense("y", y);
+    dense("x", x);
+    require(right_sides, "one of x and y lies on the wrong side of far memory");
+  }
   void apart(const char* a_name, Tensor a, const char* b_name, Tensor b) const {
     if (!a || !b || a.size() == 0 || b.size() == 0) return;
     if (interleaved(a, b)) return;
@@ -176,24 +184,14 @@ Arena& Ops::far() const {
 bool Ops::is_far(Tensor x) const { return far_ && far_->contains(x.data); }
 
 Ops::Ticket Ops::fetch(Tensor y, Tensor x) {
-  const Check check{"fetch"};
   const Span timed = span("fetch");
-  check.shape("y", y, x.rows, x.cols);
-  check.dtype("y", y, x.dtype);
-  check.dense("y", y);
-  check.dense("x", x);
-  check.require(is_far(x) && !is_far(y), "x is not far, or y is");
+  Check{"fetch"}.far_copy(y, x, is_far(x) && !is_far(y));
   return do_fetch(y, x);
 }
 
 Ops::Ticket Ops::store(Tensor y, Tensor x) {
-  const Check check{"store"};
   const Span timed = span("store");
-  check.shape("y", y, x.rows, x.cols);
-  check.dtype("y", y, x.dtype);
-  check.dense("y", y);
-  check.dense("x", x);
-  check.require(is_far(y) && !is_far(x), "y is not far, or x is");
+  Check{"store"}.far_copy(y, x, is_far(y) && !is_far(x));
   return do_store(y, x);
 }
 

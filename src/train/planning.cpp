@@ -154,7 +154,6 @@ MemoryPlan Planner::fastest(const MemoryLimits& limits) {
   MemoryPlan plan = plan_training(source_, options_, shape_, profile_, found->policy);
   plan.budget = limits.budget;
   plan.context_bytes = limits.context + table_bytes(plan.far_bytes());
-  plan.far_limit = limits.far;
   plan.cuda = profile_.cuda;
   return plan;
 }
@@ -191,8 +190,9 @@ MemoryPlan plan_within(const ModelSource& source, TrainOptions& options, const M
       options.per_device_train_batch_size = rows;
       options.gradient_accumulation_steps = options.global_batch_size / rows;
     };
-    best = micro_batch_sizes(options).back();
-    for (const int64_t rows : micro_batch_sizes(options)) {
+    const std::vector<int64_t> sizes = micro_batch_sizes(options);
+    best = sizes.back();
+    for (const int64_t rows : sizes) {
       cut(rows);
       const RunShape run = shape();
       const auto found = Planner(source, options, run, profile).about(limits);

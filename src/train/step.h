@@ -63,7 +63,6 @@ class TrainStep {
   Optimizer optimizer_;
   Tensor loss_;  // f32 [1, 1]
   LossScale loss_scale_;
-
   Model model_;
 };
 

@@ -355,10 +355,6 @@ TrainResult Trainer::run() {
   return result_;
 }
 
-}  // namespace
-
-namespace {
-
 // What plan_within and report_plan ask for, of a run that is only planned.
 template <typename Plan>
 auto plan_with(const TrainOptions& options, const std::string& architecture, const Plan& plan) {

@@ -137,6 +137,18 @@ class Block {
   Tensor for_tile(Tensor kept, int64_t cols, const char* name) const {
     return for_tile(kept, cols, name, x_.dtype);
   }
+  // What lies between attention's output and the block's, of one tile; empty where it is kept.
+  struct MlpTile {
+    Tensor x_mid, h2, rstd2, gate_up, act;
+  };
+  MlpTile mlp_tile(const BlockActivations& kept, const Linears& gate_up,
+                   const Linears& down) const {
+    const int64_t hidden = spec_.hidden_size, mlp = spec_.intermediate_size;
+    return {for_tile(kept.x_mid, hidden, "x_mid"), for_tile(kept.h2, hidden + gate_up.tail(), "h2"),
+            for_tile(kept.rstd2, 1, "rstd2", DType::f32),
+            for_tile(kept.gate_up, 2 * mlp + gate_up.tail(), "gate_up"),
+            for_tile(kept.act, mlp + down.tail(), "act")};
+  }
   Tensor q() const { return a_.q ? a_.q : a_.qkv.columns(0, spec_.q_size()); }
   Tensor k() const { return a_.k ? a_.k : a_.qkv.columns(spec_.q_size(), spec_.kv_size()); }
   Tensor v() const { return a_.qkv.columns(spec_.q_size() + spec_.kv_size(), spec_.kv_size()); }
@@ -200,16 +212,13 @@ void Block::forward(Tensor y, KeyValueCache* cache) {
   const Linears o = linears(o_group(spec_)), gate_up = linears(gate_up_group(spec_)),
                 down = linears(down_group(spec_));
   const int64_t hidden = spec_.hidden_size, mlp = spec_.intermediate_size;
-  const Tensor x_mid = for_tile(a_.x_mid, hidden, "x_mid");
-  const Tensor h2 = for_tile(a_.h2, hidden + gate_up.tail(), "h2");
-  const Tensor rstd2 = for_tile(a_.rstd2, 1, "rstd2", DType::f32);
-  const Tensor projected = for_tile(a_.gate_up, 2 * mlp + gate_up.tail(), "gate_up");
-  const Tensor act = for_tile(a_.act, mlp + down.tail(), "act");
+  const MlpTile scratch = mlp_tile(a_, gate_up, down);
   tiles_.each([&](Tile tile) {
-    const Tensor middle = tile.of(a_.x_mid, x_mid), h = tile.of(a_.h2, h2);
-    const Tensor both = tile.of(a_.gate_up, projected), activated = tile.of(a_.act, act);
+    const Tensor middle = tile.of(a_.x_mid, scratch.x_mid), h = tile.of(a_.h2, scratch.h2);
+    const Tensor both = tile.of(a_.gate_up, scratch.gate_up),
+                 activated = tile.of(a_.act, scratch.act);
     o.forward(middle, tile.of(x_), tile.of(a_.attention), tile.first);
-    ops_.rms_norm_forward(h.columns(0, hidden), tile.of(a_.rstd2, rstd2), middle,
+    ops_.rms_norm_forward(h.columns(0, hidden), tile.of(a_.rstd2, scratch.rstd2), middle,
                           weights_.post_attention_norm, spec_.rms_norm_eps);
     gate_up.forward(both.columns(0, 2 * mlp), {}, h, tile.first);
     ops_.gated_silu_forward(activated.columns(0, mlp), both.columns(0, mlp),
@@ -245,16 +254,13 @@ void Block::mlp_backward(Tensor dx, Tensor dattention, const BlockActivations& k
   const Linears o = linears(o_group(spec_)), gate_up = linears(gate_up_group(spec_)),
                 down = linears(down_group(spec_));
   const int64_t hidden = spec_.hidden_size, mlp = spec_.intermediate_size;
-  const Tensor x_mid = for_tile(kept.x_mid, hidden, "x_mid");
-  const Tensor h2 = for_tile(kept.h2, hidden + gate_up.tail(), "h2");
-  const Tensor rstd2 = for_tile(kept.rstd2, 1, "rstd2", DType::f32);
-  const Tensor projected = for_tile(kept.gate_up, 2 * mlp + gate_up.tail(), "gate_up");
-  const Tensor act = for_tile(kept.act, mlp + down.tail(), "act");
+  const MlpTile scratch = mlp_tile(kept, gate_up, down);
   const Tensor dact = make(tiles_.rows(), mlp, "dact"), dh2 = make(tiles_.rows(), hidden, "dh2");
   tiles_.each([&](Tile tile) {
-    const Tensor middle = tile.of(kept.x_mid, x_mid), h = tile.of(kept.h2, h2);
-    const Tensor rstd = tile.of(kept.rstd2, rstd2);
-    const Tensor both = tile.of(kept.gate_up, projected), activated = tile.of(kept.act, act);
+    const Tensor middle = tile.of(kept.x_mid, scratch.x_mid), h = tile.of(kept.h2, scratch.h2);
+    const Tensor rstd = tile.of(kept.rstd2, scratch.rstd2);
+    const Tensor both = tile.of(kept.gate_up, scratch.gate_up),
+                 activated = tile.of(kept.act, scratch.act);
     const Tensor gate = both.columns(0, mlp), up = both.columns(mlp, mlp);
     const Tensor attended = tile.of(a_.attention);
     if (!kept.x_mid) o.forward(middle, tile.of(x_), attended, tile.first);
