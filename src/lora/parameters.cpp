@@ -36,7 +36,7 @@ Tensor LoraParameters::factor(Tensor vector, size_t module, char factor) const {
   return slice(vector, slot).reshaped(slot.rows, slot.cols);
 }
 
-LoraAdapter LoraParameters::adapter(size_t module, bool training, uint64_t dropout_step) const {
+LoraAdapter LoraParameters::adapter(size_t module, bool training, Tensor dropout_step) const {
   if (rank(module) == 0) return {};
   LoraAdapter lora;
   lora.a = factor(values_, module, 'A');

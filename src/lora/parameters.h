@@ -42,7 +42,7 @@ class LoraParameters {
   }
 
   // Empty views for a module without adapter. dropout is the configured one only when `training`.
-  LoraAdapter adapter(size_t module, bool training, uint64_t dropout_step) const;
+  LoraAdapter adapter(size_t module, bool training, Tensor dropout_step) const;
   LoraGradient gradient(size_t module) const;
   int64_t rank(size_t module) const { return targets_.modules[module].rank; }
 

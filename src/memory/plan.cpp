@@ -52,10 +52,11 @@ std::string policy_picture(const MemoryPolicy& policy) {
       "  weights  {}\n"
       "  inputs   {}   . on the device, > outside\n"
       "  kept     {}   - nothing, a attention, q +qkv, m +MLP input, g +gate/up, * all; A outside\n"
-      "  outside: {}; logits by {}\n",
+      "  outside: {}; logits by {}{}\n",
       weights, inputs, kept,
       outside.empty() ? "nothing else" : fmt::format("{}", fmt::join(outside, ", ")),
-      policy.logits == LogitsIn::rows ? "rows" : "tiles of the vocabulary");
+      policy.logits == LogitsIn::rows ? "rows" : "tiles of the vocabulary",
+      policy.recorded ? "; micro-batches of one shape are recorded and played back" : "");
 }
 
 std::string plan_table(const MemoryPlan& plan) {
@@ -125,6 +126,7 @@ nlohmann::ordered_json plan_json(const MemoryPlan& plan) {
   policy["moments"] = place(plan.policy.moments);
   policy["logits"] = plan.policy.logits == LogitsIn::rows ? "rows" : "tiles";
   policy["passing"] = plan.policy.passing;
+  policy["recorded"] = plan.policy.recorded;
   for (const BlockPolicy& block : plan.policy.blocks)
     policy["blocks"].push_back({{"weights", place(block.weights)},
                                 {"input", place(block.input)},

@@ -99,6 +99,7 @@ void check_linears(const Check& check, Tensor x, const LinearGroup& group) {
     check.matrix("a", lora.a, lora.rank(), w.in_features, DType::f32);
     check.matrix("b", lora.b, w.out_features, lora.rank(), DType::f32);
     check.require(lora.dropout >= 0 && lora.dropout < 1, "dropout is not in [0, 1)");
+    if (lora.dropout > 0) check.matrix("dropout_step", lora.dropout_step, 1, 2, DType::i32);
   }
 }
 
@@ -122,6 +123,7 @@ void check_attention(const Check& check, Tensor q, Tensor k, Tensor v, Tensor ls
   for (size_t i = 1; i < qo.size(); ++i)
     check.require(qo[i] >= qo[i - 1] && ko[i] - ko[i - 1] >= qo[i] - qo[i - 1],
                   "a document has fewer keys than queries");
+  check.matrix("offsets", documents.offsets, 2, documents.count() + 1, DType::i32);
 }
 
 void check_rope(const Check& check, Tensor x, Tensor cos, Tensor sin, int64_t head_dim) {
@@ -133,6 +135,11 @@ void check_rope(const Check& check, Tensor x, Tensor cos, Tensor sin, int64_t he
 }
 
 }  // namespace
+
+void Ops::repeat(const Key& key, const std::function<void()>& work) {
+  if (probe_) return work();  // which is told of each operation
+  do_repeat(key, work);
+}
 
 void Ops::zero(Tensor y) {
   Check{"zero"}.require(static_cast<bool>(y), "y is empty");
@@ -434,7 +441,7 @@ void Ops::lora_linear_backward(Tensor dx, Tensor dy, Tensor x, const LinearGroup
 }
 
 void Ops::linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
-                               int64_t trained, float gradient, LogitsIn held) {
+                               int64_t trained, Tensor gradient, LogitsIn held) {
   const Check check{"linear_cross_entropy"};
   const Span timed = span("linear_cross_entropy");
   check.compute("x", x);
@@ -446,6 +453,7 @@ void Ops::linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Te
   if (dx) {
     check.matrix("dx", dx, x.rows, x.cols, x.dtype);
     check.same_or_apart("dx", dx, "x", x);
+    check.matrix("gradient", gradient, 1, 1, DType::f32);
   }
   check.require(held == LogitsIn::tiles || !is_far(head),
                 "a far head, and its logits not in tiles");

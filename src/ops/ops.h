@@ -3,9 +3,8 @@
 //
 // Conventions, for every operation:
 //  - Activations are [tokens, features] in the compute dtype C (float32, bfloat16, on a GPU
-//  float16); sums, norms,
-//    softmax and loss are accumulated in float32; parameters of the adapter, their gradients and
-//    moments are float32.
+//    float16); sums, norms, softmax and loss are accumulated in float32; parameters of the adapter,
+//    their gradients and moments are float32.
 //  - Outputs come first. '=' overwrites its output, '+=' adds to it. Unless said, an output may not
 //    overlap an input.
 //  - "dense" operands have stride == cols; others may be column ranges of wider matrices.
@@ -16,8 +15,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "core/arena.h"
 #include "core/tensor.h"
@@ -31,6 +32,7 @@ namespace nibble {
 struct Documents {
   std::span<const int32_t> query_offsets;
   std::span<const int32_t> key_offsets;
+  Tensor offsets = {};  // i32 [2, documents + 1]: of queries and of keys, for the device
   int64_t count() const { return static_cast<int64_t>(query_offsets.size()) - 1; }
 };
 
@@ -47,9 +49,10 @@ struct LoraAdapter {
   Tensor a;  // f32 [r, in]
   Tensor b;  // f32 [out, r]
   float scaling = 0;
-  float dropout = 0;          // probability of zeroing an element of x
-  uint64_t dropout_key = 0;   // Philox key of this layer and run
-  uint64_t dropout_step = 0;  // counter word that differs for every micro-batch
+  float dropout = 0;         // probability of zeroing an element of x
+  uint64_t dropout_key = 0;  // Philox key of this layer and run
+  Tensor dropout_step;       // i32 [1, 2]: low and high half of the counter word that differs for
+                             // every micro-batch; may be empty without dropout
   int64_t rank() const { return a.rows; }
   explicit operator bool() const { return static_cast<bool>(a); }
 };
@@ -132,6 +135,12 @@ class Ops {
   virtual bool has_data() const = 0;
 
   void set_probe(Probe* probe) { probe_ = probe; }  // null: none
+
+  // Does `work`: operations that bring nothing back to the host, take no far memory, and depend on
+  // the host only by `key`, which a caller gives to one kind of work. Where the same was done
+  // before, at the same place of the arena, a backend may queue at once what it recorded then.
+  using Key = std::vector<int64_t>;
+  void repeat(const Key& key, const std::function<void()>& work);
 
   // ---- data movement
   void zero(Tensor y);
@@ -228,9 +237,10 @@ class Ops {
   // far head is fetched tile by tile, which takes LogitsIn::tiles. loss: f32 [1, 1] += sum over
   // rows with label >= 0 of -log softmax(x W^T)[label]. dx: C [T, D] = gradient * d loss / dx, zero
   // where the label is -100; may be x, or empty. x: C [T, D] dense; head: C [V, D] dense; labels:
-  // i32 [1, T] on the device; `trained` is the number of labels >= 0, known to the host.
+  // i32 [1, T] on the device; `trained` is the number of labels >= 0, known to the host; gradient:
+  // f32 [1, 1], not read without dx.
   void linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
-                            int64_t trained, float gradient, LogitsIn held = LogitsIn::rows);
+                            int64_t trained, Tensor gradient, LogitsIn held = LogitsIn::rows);
   // logits: f32 [T, V] = x head^T. For generation and comparison only.
   void logits(Tensor logits, Tensor x, Tensor head);
 
@@ -260,6 +270,7 @@ class Ops {
   Span span(const char* name) const { return {probe_, name}; }
 
  private:
+  virtual void do_repeat(const Key&, const std::function<void()>& work) { work(); }
   virtual void do_zero(Tensor y) = 0;
   virtual void do_copy(Tensor y, Tensor x) = 0;
   virtual void do_convert(Tensor y, Tensor x) = 0;
@@ -295,7 +306,7 @@ class Ops {
   virtual void do_lora_linear_backward(Tensor dx, Tensor dy, Tensor x,
                                        const LinearGroup& group) = 0;
   virtual void do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
-                                       int64_t trained, float gradient, LogitsIn held) = 0;
+                                       int64_t trained, Tensor gradient, LogitsIn held) = 0;
   virtual void do_logits(Tensor logits, Tensor x, Tensor head) = 0;
   virtual void do_sum_of_squares(Tensor y, Tensor x) = 0;
   virtual void do_adamw(Tensor p, Tensor g, Tensor m, Tensor v, const AdamWOptions& options) = 0;

@@ -95,10 +95,13 @@ DeviceProfile calibrate(const Device& device, DType compute) {
   const AttentionShape shape{size / head_dim, size / head_dim, head_dim, 0.1f, 0};
   std::vector<int32_t> offsets;
   for (int64_t i = 0; i <= size; i += length) offsets.push_back(static_cast<int32_t>(i));
+  const Documents documents{offsets, offsets, tensor(2, std::ssize(offsets), DType::i32)};
+  for (const int64_t row : {0, 1})
+    ops->upload(documents.offsets.row_range(row, 1), std::as_bytes(std::span(offsets)));
   const Tensor lse = tensor(size, shape.heads, DType::f32);
   const double attention_flops = 2.0 * static_cast<double>(size * (length + 1) * size);
   profile.attention_flops = attention_flops / best_seconds(*ops, first, [&] {
-                              ops->attention_forward(y, lse, x, w, w, {offsets, offsets}, shape);
+                              ops->attention_forward(y, lse, x, w, w, documents, shape);
                             });
 
   const Tensor from = tensor(1, copied, DType::u8), to = tensor(1, copied, DType::u8);

@@ -74,6 +74,8 @@ PlanCosts dry_run(const ModelSource& source, const TrainOptions& options,
 
 }  // namespace
 
+int64_t RunShape::most_tokens() const { return tokens_of(train.front()); }
+
 std::vector<MicroBatch> largest_batches(std::vector<MicroBatch> batches) {
   std::map<std::pair<int64_t, int64_t>, std::vector<BatchSize>> layouts;
   for (size_t i = 0; i < batches.size(); ++i)
@@ -126,7 +128,7 @@ MemoryPlan plan_training(const ModelSource& source, const TrainOptions& options,
                          const MemoryPolicy& policy) {
   MemoryPlan plan;
   plan.policy = policy;
-  plan.largest_micro_batch = tokens_of(shape.train.front());
+  plan.largest_micro_batch = shape.most_tokens();
   dry_run(source, options, policy, profile, &plan.peak, &plan.far_peak, [&](TrainStep& step) {
     step.train(shape.train, 1, 0);
     TrainStep::EvalResult ignored;

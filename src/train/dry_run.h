@@ -13,6 +13,8 @@ struct RunShape {
   std::vector<MicroBatch> train;  // the one with the most tokens first
   std::vector<MicroBatch> eval;   // empty: no evaluation
   int64_t micro_batches = 1;      // in one optimizer step
+
+  int64_t most_tokens() const;  // of a micro-batch
 };
 
 // Of all batches, those that decide memory; the one with the most tokens first. Activations follow

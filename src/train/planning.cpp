@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "ops/cuda/scratch.h"
 #include "ops/plan/device_profiles.h"
 
 namespace nibble {
@@ -16,6 +17,10 @@ constexpr size_t most_context_bytes = size_t{640} << 20;
 // What the driver's tables on the GPU take of it for each byte of pinned host memory: 8 bytes a
 // page of 4 KiB (measured on an H200: 97 MiB for 46 GiB, 150 for 75).
 constexpr size_t pinned_per_table_byte = 512;
+// And for the recording of a micro-batch: 10 to 15 KiB a kernel (measured likewise, of 1,700 to
+// 4,800 kernels). A block has up to so many, more where it is computed again and with dropout.
+constexpr size_t kernel_bytes = size_t{16} << 10;
+constexpr size_t block_kernels = 112, recomputed_kernels = 30, dropout_kernels = 24;
 
 // Kept free on a device whose budget nobody stated, and of the host's memory.
 constexpr size_t spare_bytes = size_t{64} << 20;
@@ -122,12 +127,23 @@ Planner::Planner(const ModelSource& source, const TrainOptions& options, const R
       search_(source.spec.layers, source.spec.tied_head, fixed_levels(options, source.spec.layers),
               [this](const MemoryPolicy& policy) {
                 PolicyCost cost = policy_cost(source_, options_, shape_, profile_, policy);
-                cost.near += table_bytes(cost.far);
+                cost.near += driver_bytes(policy, cost.far);
                 return cost;
               }) {}
 
-size_t Planner::table_bytes(size_t far) const {
-  return profile_.cuda ? far / pinned_per_table_byte : 0;
+// More tokens keep a device busy by themselves.
+bool Planner::records(const MemoryPolicy& policy) const {
+  return profile_.cuda && !policy.uses_far_memory() && shape_.most_tokens() <= cuda::row_tile;
+}
+
+size_t Planner::driver_bytes(const MemoryPolicy& policy, size_t far) const {
+  if (!profile_.cuda) return 0;
+  size_t kernels = 0;
+  if (records(policy))
+    for (const BlockPolicy& block : policy.blocks)
+      kernels += block_kernels + (block.keep < Keep::all ? recomputed_kernels : 0) +
+                 (options_.lora.lora_dropout > 0 ? dropout_kernels : 0);
+  return far / pinned_per_table_byte + kernels * kernel_bytes;
 }
 
 MemoryPlan Planner::fastest(const MemoryLimits& limits) {
@@ -152,8 +168,9 @@ MemoryPlan Planner::fastest(const MemoryLimits& limits) {
         profile_.cuda ? " (CUDA's context)" : " (the program itself)");
   }
   MemoryPlan plan = plan_training(source_, options_, shape_, profile_, found->policy);
+  plan.policy.recorded = records(plan.policy);
   plan.budget = limits.budget;
-  plan.context_bytes = limits.context + table_bytes(plan.far_bytes());
+  plan.context_bytes = limits.context + driver_bytes(plan.policy, plan.far_bytes());
   plan.cuda = profile_.cuda;
   return plan;
 }

@@ -50,8 +50,9 @@ class Planner {
   size_t measured() const { return search_.measured(); }
 
  private:
-  // What the driver takes on the device for pinned host memory.
-  size_t table_bytes(size_t far) const;
+  bool records(const MemoryPolicy& policy) const;
+  // What the driver takes on the device besides the reservation for a policy and its far memory.
+  size_t driver_bytes(const MemoryPolicy& policy, size_t far) const;
 
   const ModelSource& source_;
   const TrainOptions& options_;

@@ -29,6 +29,9 @@ TrainStep::TrainStep(const ModelSource& source, const TrainOptions& options,
       parameters_(options.lora, lora_modules(source.spec), options.seed, true, ops.arena()),
       optimizer_(placed(optimizer_options(options), policy), parameters_, ops),
       loss_(ops.arena().tensor(1, 1, DType::f32, MemoryUse::working_set, "loss")),
+      gradient_scale_(
+          ops.arena().tensor(1, 1, DType::f32, MemoryUse::working_set, "gradient scale")),
+      dropout_step_(ops.arena().tensor(1, 2, DType::i32, MemoryUse::working_set, "dropout step")),
       model_(spec_, weights_, &parameters_, weight_options(options).compute, ops) {
   if (model_.compute() == DType::f16) loss_scale_ = LossScale::for_float16();
   parameters_.initialize(ops);
@@ -39,6 +42,18 @@ float TrainStep::read_loss() {
   float loss = 0;
   ops_.download(std::as_writable_bytes(std::span(&loss, 1)), loss_);
   return loss;
+}
+
+void TrainStep::forward_backward(const MicroBatch& documents) {
+  const Arena::Scope scope(ops_.arena());
+  const Batch batch(documents, spec_, weights_.inverse_frequencies, ops_);
+  const auto work = [&] {
+    model_.forward_backward(batch, policy_, loss_, gradient_scale_, dropout_step_);
+  };
+  if (policy_.recorded)
+    ops_.repeat(batch.shape(), work);
+  else
+    work();
 }
 
 StepResult TrainStep::train(std::span<const MicroBatch> micro_batches, int64_t step,
@@ -52,15 +67,15 @@ StepResult TrainStep::train(std::span<const MicroBatch> micro_batches, int64_t s
   const float loss_scale = loss_scale_.scale;
   const float gradient_scale = loss_scale / static_cast<float>(result.trained_tokens);
 
+  ops_.upload(gradient_scale_, std::as_bytes(std::span(&gradient_scale, 1)));
   ops_.zero(loss_);
   ops_.zero(parameters_.gradients());
   const auto count = static_cast<uint64_t>(micro_batches.size());
   for (uint64_t i = 0; i < count; ++i) {
-    const Arena::Scope scope(ops_.arena());
-    const Batch batch(micro_batches[i], spec_, weights_.inverse_frequencies, ops_);
     // The counter of micro-batches over the whole run, so that no two draw the same dropout mask.
-    const uint64_t dropout_step = static_cast<uint64_t>(step) << 20 | i;
-    model_.forward_backward(batch, policy_, loss_, gradient_scale, dropout_step);
+    const uint64_t counter = static_cast<uint64_t>(step) << 20 | i;
+    ops_.upload(dropout_step_, std::as_bytes(std::span(&counter, 1)));
+    forward_backward(micro_batches[i]);
   }
 
   result.loss = static_cast<double>(read_loss()) / static_cast<double>(result.trained_tokens);

@@ -54,6 +54,7 @@ class TrainStep {
 
  private:
   float read_loss();
+  void forward_backward(const MicroBatch& documents);
 
   const ModelSpec& spec_;
   const MemoryPolicy policy_;
@@ -61,7 +62,9 @@ class TrainStep {
   ModelWeights weights_;
   LoraParameters parameters_;
   Optimizer optimizer_;
-  Tensor loss_;  // f32 [1, 1]
+  Tensor loss_;            // f32 [1, 1]
+  Tensor gradient_scale_;  // f32 [1, 1]
+  Tensor dropout_step_;    // i32 [1, 2]
   LossScale loss_scale_;
   Model model_;
 };

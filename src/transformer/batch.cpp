@@ -40,6 +40,8 @@ Batch::Batch(std::span<const DocumentView> documents, const ModelSpec& spec,
   targets = arena.tensor(1, tokens, DType::i32, MemoryUse::batch, "targets");
   cos = arena.tensor(tokens, half, DType::f32, MemoryUse::batch, "rope cos");
   sin = arena.tensor(tokens, half, DType::f32, MemoryUse::batch, "rope sin");
+  offsets_ =
+      arena.tensor(2, std::ssize(query_offsets_), DType::i32, MemoryUse::batch, "document offsets");
   const Arena::Scope scope(arena);
   const Tensor device_positions =
       arena.tensor(1, tokens, DType::i32, MemoryUse::batch, "positions");
@@ -47,10 +49,18 @@ Batch::Batch(std::span<const DocumentView> documents, const ModelSpec& spec,
       arena.tensor(1, tokens, DType::i32, MemoryUse::batch, "rope variants");
   ops.upload(ids, std::as_bytes(std::span(host_ids)));
   ops.upload(targets, std::as_bytes(std::span(host_targets)));
+  ops.upload(offsets_.row_range(0, 1), std::as_bytes(std::span(query_offsets_)));
+  ops.upload(offsets_.row_range(1, 1), std::as_bytes(std::span(key_offsets_)));
   ops.upload(device_positions, std::as_bytes(std::span(positions)));
   ops.upload(device_variants, std::as_bytes(std::span(variants)));
   ops.rope_tables(cos, sin, device_positions, device_variants, inverse_frequencies,
                   spec.rope.factor);
+}
+
+Ops::Key Batch::shape() const {
+  Ops::Key key = {trained};
+  key.insert(key.end(), query_offsets_.begin(), query_offsets_.end());
+  return key;
 }
 
 }  // namespace nibble

@@ -37,7 +37,9 @@ class Batch {
         Ops& ops, std::span<const Continuation> continuations = {});
 
   int64_t tokens() const { return ids.cols; }
-  Documents documents() const { return {query_offsets_, key_offsets_}; }
+  Documents documents() const { return {query_offsets_, key_offsets_, offsets_}; }
+  // What training on the batch depends on besides what lies on the device.
+  Ops::Key shape() const;
 
   int64_t trained = 0;  // targets >= 0
   Tensor ids;           // i32 [1, T]
@@ -46,6 +48,7 @@ class Batch {
 
  private:
   std::vector<int32_t> query_offsets_, key_offsets_;
+  Tensor offsets_;
 };
 
 }  // namespace nibble

@@ -56,8 +56,8 @@ struct BlockContext {
   const LoraParameters* lora;  // null: the bare base model
   const Batch& batch;
   Ops& ops;
-  bool training = false;      // dropout is active
-  uint64_t dropout_step = 0;  // differs for every micro-batch of a run
+  bool training = false;     // dropout is active
+  Tensor dropout_step = {};  // LoraAdapter's
 };
 
 // y = block(x); fills what is kept. x, y: C [T, hidden], apart. cache may be null.

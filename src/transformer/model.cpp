@@ -41,7 +41,7 @@ Tensor Model::hidden(const Batch& batch, const char* name, MemoryUse use) const 
 }
 
 void Model::forward_backward(const Batch& batch, const MemoryPolicy& policy, Tensor loss,
-                             float gradient_scale, uint64_t dropout_step) const {
+                             Tensor gradient_scale, Tensor dropout_step) const {
   Arena& arena = ops_.arena();
   const Arena::Scope scope(arena);
   const BlockContext context{spec_, lora_, batch, ops_, true, dropout_step};
@@ -112,7 +112,7 @@ void Model::evaluate(const Batch& batch, Tensor loss, LogitsIn logits) const {
   forward_only(batch, x, no_caches);
   const Tensor rstd = arena.tensor(batch.tokens(), 1, DType::f32, MemoryUse::working_set, "rstd");
   ops_.rms_norm_forward(x, rstd, x, weights_.final_norm, spec_.rms_norm_eps);
-  ops_.linear_cross_entropy(loss, {}, x, weights_.head, batch.targets, batch.trained, 0, logits);
+  ops_.linear_cross_entropy(loss, {}, x, weights_.head, batch.targets, batch.trained, {}, logits);
 }
 
 void Model::forward_logits(const Batch& batch, Tensor logits,

@@ -28,10 +28,10 @@ class Model {
   DType compute() const { return compute_; }
   Ops& ops() const { return ops_; }
 
-  // loss, f32 [1, 1], += sum of the batch's token losses; adapter gradients += gradient_scale times
-  // its gradient.
+  // loss, f32 [1, 1], += sum of the batch's token losses; adapter gradients += gradient_scale, f32
+  // [1, 1], times its gradient. dropout_step: LoraAdapter's.
   void forward_backward(const Batch& batch, const MemoryPolicy& policy, Tensor loss,
-                        float gradient_scale, uint64_t dropout_step) const;
+                        Tensor gradient_scale, Tensor dropout_step) const;
   // loss += sum of token losses, without gradients or dropout.
   void evaluate(const Batch& batch, Tensor loss, LogitsIn logits = LogitsIn::rows) const;
   // logits: f32 [rows, vocab] of the batch's last `logits.rows` tokens. caches: one per layer, or

@@ -39,6 +39,9 @@ struct MemoryPolicy {
   Place moments = Place::near;    // of the optimizer
   LogitsIn logits = LogitsIn::rows;
   int passing = 2;  // near copies of far inputs, 1 or 2: with 2 the next comes while one is used
+  // Whether micro-batches go through Ops::repeat: worth its memory where a device has less to do in
+  // one than the host has to queue it. Only with everything near.
+  bool recorded = false;
 
   bool uses_far_memory() const;
 };

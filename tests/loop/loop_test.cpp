@@ -110,7 +110,8 @@ TEST_P(Loop, AllocatesNothingAndWaitsForResultsOnly) {
       std::cout << name << ": " << count << " calls in " << steps << " steps\n";
     }
   }
-  EXPECT_GT(all, 1000) << "CUPTI told of nothing";
+  std::cout << all / steps << " calls of the driver in a step\n";
+  EXPECT_GT(all, 10 * steps) << "CUPTI told of nothing";
   EXPECT_LE(waited, 2 * steps) << "the loss and the gradient's norm of each step, and no more";
 }
 

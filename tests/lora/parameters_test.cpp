@@ -51,7 +51,7 @@ TEST_F(Parameters, SlotsTileTheVector) {
   }
   EXPECT_EQ(next, parameters.count());
   EXPECT_EQ(parameters.rank(1), 0);
-  EXPECT_EQ(parameters.adapter(1, true, 1).a.size(), 0);
+  EXPECT_EQ(parameters.adapter(1, true, {}).a.size(), 0);
 }
 
 TEST_F(Parameters, StartIsUniformInAAndZeroInB) {

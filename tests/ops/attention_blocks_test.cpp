@@ -249,7 +249,7 @@ TEST_P(AttentionInBlocks, LongDocumentsAreWhatTheKernelsCompute) {
     const auto forward = run_twice(ops, [&]() -> std::vector<Values> {
       const Operand out(ops, a.q.rows(), a.q.cols(), c), lse(ops, a.q.rows(), p.heads, DType::f32);
       ops.attention_forward(out, lse, Operand(ops, a.q, c), Operand(ops, a.k, c),
-                            Operand(ops, a.v, c), a.documents, a.shape);
+                            Operand(ops, a.v, c), on_device(ops, a.documents), a.shape);
       return {out.read(), lse.read()};
     });
     const auto backward = [&](Layout layout) {
@@ -257,10 +257,11 @@ TEST_P(AttentionInBlocks, LongDocumentsAreWhatTheKernelsCompute) {
         const Operand dq(ops, a.q.rows(), a.q.cols(), c, layout);
         const Operand dk(ops, a.k.rows(), a.k.cols(), c, layout);
         const Operand dv(ops, a.v.rows(), a.v.cols(), c, layout);
-        ops.attention_backward(
-            dq, dk, dv, Operand(ops, a.dout, c, layout), Operand(ops, forward[0], c, layout),
-            Operand(ops, forward[1], DType::f32), Operand(ops, a.q, c, layout),
-            Operand(ops, a.k, c, layout), Operand(ops, a.v, c, layout), a.documents, a.shape);
+        ops.attention_backward(dq, dk, dv, Operand(ops, a.dout, c, layout),
+                               Operand(ops, forward[0], c, layout),
+                               Operand(ops, forward[1], DType::f32), Operand(ops, a.q, c, layout),
+                               Operand(ops, a.k, c, layout), Operand(ops, a.v, c, layout),
+                               on_device(ops, a.documents), a.shape);
         return {dq.read(), dk.read(), dv.read()};
       });
     };

@@ -46,7 +46,7 @@ TEST_P(Attention, Forward) {
       const Operand out(ops, a.q.rows(), a.q.cols(), c, layout);
       const Operand lse(ops, a.q.rows(), p.heads, DType::f32);
       ops.attention_forward(out, lse, Operand(ops, a.q, c, layout), Operand(ops, a.k, c, layout),
-                            Operand(ops, a.v, c, layout), a.documents, a.shape);
+                            Operand(ops, a.v, c, layout), on_device(ops, a.documents), a.shape);
       return {out.read(), lse.read()};
     });
     // Scores are float32 sums of products that are exact for bfloat16; probabilities, the factors
@@ -78,7 +78,7 @@ TEST_P(Attention, Backward) {
       ops.attention_backward(dq, dk, dv, Operand(ops, a.dout, c, layout),
                              Operand(ops, out, c, layout), Operand(ops, lse, DType::f32),
                              Operand(ops, a.q, c, layout), Operand(ops, a.k, c, layout),
-                             Operand(ops, a.v, c, layout), a.documents, a.shape);
+                             Operand(ops, a.v, c, layout), on_device(ops, a.documents), a.shape);
       return {dq.read(), dk.read(), dv.read()};
     });
     expect_gradients(results, a, out, lse, c);
@@ -101,7 +101,7 @@ TEST_P(Attention, LargeScoresDoNotOverflow) {
     const Operand out(ops, tokens, head_dim, c);
     const Operand lse(ops, tokens, 1, DType::f32);
     ops.attention_forward(out, lse, Operand(ops, q, c), Operand(ops, k, c), Operand(ops, v, c),
-                          documents, shape);
+                          on_device(ops, documents), shape);
     return {out.read(), lse.read()};
   });
   for (int64_t i = 3; i < tokens; ++i) {

@@ -188,6 +188,17 @@ class Operand {
   Tensor view_;
 };
 
+// The documents with their offsets in the backend's memory.
+inline Documents on_device(Ops& ops, Documents documents) {
+  Values offsets(2, std::ssize(documents.query_offsets));
+  for (int64_t i = 0; i < offsets.cols(); ++i) {
+    offsets(0, i) = documents.query_offsets[static_cast<size_t>(i)];
+    offsets(1, i) = documents.key_offsets[static_cast<size_t>(i)];
+  }
+  documents.offsets = Operand(ops, offsets, DType::i32);
+  return documents;
+}
+
 inline bool Backend::computes(DType compute) {
   if (compute == DType::f32) return true;
   const Arena::Scope scope(ops().arena());

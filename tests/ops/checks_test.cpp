@@ -146,7 +146,8 @@ TEST_F(Checks, RmsNorm) {
 
 TEST_F(Checks, Attention) {
   const std::vector<int32_t> offsets = {0, 2, 5}, short_offsets = {0, 4}, bad = {0, 6, 5};
-  const Documents documents{offsets, offsets};
+  const Tensor lines = make(2, 3, DType::i32);
+  const Documents documents{offsets, offsets, lines};
   const AttentionShape shape{4, 2, 8, 1.0f, 0};
   const Tensor q = make(5, 32), k = make(5, 16), v = make(5, 16), lse = make(5, 4);
   const auto forward = [&](Tensor out, const Documents& d, const AttentionShape& s) {
@@ -156,10 +157,13 @@ TEST_F(Checks, Attention) {
   const char* name = "attention_forward";
   refuses(name, [&] { forward(q, documents, shape); });
   refuses(name, [&] { forward(make(5, 31), documents, shape); });
-  refuses(name, [&] { forward(make(5, 32), {short_offsets, short_offsets}, shape); });
-  refuses(name, [&] { forward(make(5, 32), {bad, bad}, shape); });
-  refuses(name, [&] { forward(make(5, 32), {offsets, short_offsets}, shape); });
-  refuses(name, [&] { forward(make(5, 32), {{}, {}}, shape); });
+  refuses(name, [&] {
+    forward(make(5, 32), {short_offsets, short_offsets, make(2, 2, DType::i32)}, shape);
+  });
+  refuses(name, [&] { forward(make(5, 32), {bad, bad, lines}, shape); });
+  refuses(name, [&] { forward(make(5, 32), {offsets, short_offsets, lines}, shape); });
+  refuses(name, [&] { forward(make(5, 32), {{}, {}, lines}, shape); });
+  refuses(name, [&] { forward(make(5, 32), {offsets, offsets}, shape); });
   refuses(name, [&] { forward(make(5, 32), documents, {4, 3, 8, 1.0f, 0}); });
   refuses(name, [&] { forward(make(5, 32), documents, {4, 2, 4, 1.0f, 0}); });
   refuses(name, [&] { forward(make(5, 32), documents, {4, 2, 8, 1.0f, -1}); });
@@ -222,6 +226,8 @@ TEST_F(Checks, LoraLinear) {
     const LoraAdapter before = lora;
     lora.dropout = 1;
     refuses(name, [&] { forward(y, {}, x); });
+    lora.dropout = 0.5f;
+    refuses(name, [&] { forward(y, {}, x); });  // without a step
     lora = before;
     lora.b = make(6, 3);
     refuses(name, [&] { forward(y, {}, x); });
@@ -262,13 +268,14 @@ TEST_F(Checks, LinearCrossEntropy) {
   const Tensor loss = make(1, 1), x = make(4, 8), head = make(10, 8);
   const Tensor labels = make(1, 4, DType::i32);
   const char* name = "linear_cross_entropy";
-  refuses(name, [&] { ops.linear_cross_entropy(make(1, 2), {}, x, head, labels, 0, 1); });
-  refuses(name, [&] { ops.linear_cross_entropy(loss, make(4, 7), x, head, labels, 0, 1); });
-  refuses(name, [&] { ops.linear_cross_entropy(loss, {}, x, make(10, 7), labels, 0, 1); });
-  refuses(name, [&] { ops.linear_cross_entropy(loss, {}, x, head, make(1, 4), 0, 1); });
-  refuses(name, [&] { ops.linear_cross_entropy(loss, {}, x, head, labels, 5, 1); });
-  refuses(name, [&] { ops.linear_cross_entropy(loss, {}, x, head, labels, -1, 1); });
-  refuses(name, [&] { ops.linear_cross_entropy(loss, {}, strided(4, 8), head, labels, 0, 1); });
+  refuses(name, [&] { ops.linear_cross_entropy(make(1, 2), {}, x, head, labels, 0, {}); });
+  refuses(name, [&] { ops.linear_cross_entropy(loss, make(4, 8), x, head, labels, 0, {}); });
+  refuses(name, [&] { ops.linear_cross_entropy(loss, make(4, 7), x, head, labels, 0, loss); });
+  refuses(name, [&] { ops.linear_cross_entropy(loss, {}, x, make(10, 7), labels, 0, {}); });
+  refuses(name, [&] { ops.linear_cross_entropy(loss, {}, x, head, make(1, 4), 0, {}); });
+  refuses(name, [&] { ops.linear_cross_entropy(loss, {}, x, head, labels, 5, {}); });
+  refuses(name, [&] { ops.linear_cross_entropy(loss, {}, x, head, labels, -1, {}); });
+  refuses(name, [&] { ops.linear_cross_entropy(loss, {}, strided(4, 8), head, labels, 0, {}); });
   refuses("logits", [&] { ops.logits(make(4, 9), x, head); });
   refuses("logits", [&] { ops.logits(make(4, 10, DType::bf16), x, head); });
 }

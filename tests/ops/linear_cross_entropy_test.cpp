@@ -43,6 +43,8 @@ TEST_P(LinearCrossEntropy, LossAndGradient) {
     }
     Values before(1, 1);
     before(0, 0) = 10;
+    Values scale(1, 1);
+    scale(0, 0) = gradient;
 
     enum class Gradient { apart, in_place, none };
     const auto run = [&](Gradient to, LogitsIn held = LogitsIn::rows) {
@@ -52,7 +54,7 @@ TEST_P(LinearCrossEntropy, LossAndGradient) {
         const Operand& dx = to == Gradient::in_place ? xs : apart;
         ops.linear_cross_entropy(loss, to == Gradient::none ? Tensor{} : dx.tensor(), xs,
                                  Operand(ops, head, c), Operand(ops, label_values, DType::i32),
-                                 trained, gradient, held);
+                                 trained, Operand(ops, scale, DType::f32), held);
         std::vector<Values> results = {loss.read()};
         if (to != Gradient::none) results.push_back(dx.read());
         return results;

@@ -85,6 +85,13 @@ std::vector<Case> cases() {
 constexpr uint64_t dropout_key = 0x0123456789abcdef, dropout_step = 0x1000000007;
 constexpr float scaling = 1.7f;
 
+// LoraAdapter::dropout_step.
+Tensor counter(Ops& ops, uint64_t step) {
+  const Operand halves(ops, 1, 2, DType::i32);
+  ops.upload(halves, std::as_bytes(std::span(&step, 1)));
+  return halves;
+}
+
 // One layer on the host, and as the reference sees it.
 struct HostLayer {
   HostLayer(Random& random, const Case& p, const Member& m, DType compute, uint64_t layer_key)
@@ -191,7 +198,7 @@ struct Layers {
         layer.lora.scaling = scaling;
         layer.lora.dropout = p.spec.dropout;
         layer.lora.dropout_key = host.key;
-        layer.lora.dropout_step = dropout_step;
+        layer.lora.dropout_step = counter(ops, dropout_step);
         gradients.emplace_back(ops, host.before_a, DType::f32);
         layer.gradient.a = gradients.back();
         gradients.emplace_back(ops, host.before_b, DType::f32);
@@ -338,7 +345,7 @@ TEST_P(LoraLinear, DropoutMaskIsPhilox) {
         lora.scaling = 1;
         lora.dropout = dropout;
         lora.dropout_key = 77;
-        lora.dropout_step = step;
+        lora.dropout_step = counter(ops, step);
         Values wide(tokens, in + LinearGroup::lora_tail(in));
         put_columns(wide, 0, x);
         const Operand input(ops, wide, c);

@@ -36,7 +36,7 @@ int64_t gather(Tensor y, int32_t* targets, int32_t* rows, Tensor x, const int32_
 }  // namespace
 
 void CpuOps::do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
-                                     int64_t trained, float gradient, LogitsIn held) {
+                                     int64_t trained, Tensor gradient, LogitsIn held) {
   const Arena::Scope scope(arena());
   const bool has_dx = static_cast<bool>(dx), far = is_far(head);
   const auto scratch = cpu::CrossEntropyScratch::take(arena(), threads_, trained, x.cols, head.rows,
@@ -79,7 +79,7 @@ void CpuOps::do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor he
     cpu::parallel_ranges(threads_, logits.rows, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
         kernel(logits.row_range(i, 1).as<float>(), logits.cols, softmax[first + i],
-               targets[first + i] - tiles.first(tile), gradient);
+               targets[first + i] - tiles.first(tile), *gradient.as<float>());
     });
     const Tensor dlogits = {logits.data, logits.rows, logits.cols, logits.cols * per_float,
                             x.dtype};

@@ -14,7 +14,11 @@ using cpu::transposed;
 
 void CpuOps::dropout(Tensor y, bool accumulate, Tensor x, int64_t first_row,
                      const LoraAdapter& lora) const {
-  const cpu::DropoutStream stream = {lora.dropout_key, lora.dropout_step, lora.dropout,
+  const auto half = [&](int i) {
+    return static_cast<uint32_t>(lora.dropout_step.as<int32_t>()[i]);
+  };
+  const uint64_t step = half(0) | uint64_t{half(1)} << 32;
+  const cpu::DropoutStream stream = {lora.dropout_key, step, lora.dropout,
                                      1.0f / (1.0f - lora.dropout)};
   const auto kernel = elements(x.dtype).dropout;
   const auto size = static_cast<int64_t>(size_of(x.dtype));

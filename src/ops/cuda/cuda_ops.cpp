@@ -18,7 +18,18 @@ CudaOps::CudaOps(Arena& arena, int device, Arena* far)
       copies_(stream_, device),
       staging_(stream_),
       matmul_(stream_),
-      attention_(stream_) {}
+      attention_(stream_),
+      recording_(stream_) {}
+
+void CudaOps::do_repeat(const Key& key, const std::function<void()>& work) {
+  Key all = key;
+  all.push_back(static_cast<int64_t>(arena().used()));
+  end_preparing();  // a recording can wait for nothing that began before it
+  recording_.run(all, [&] {
+    work();
+    end_preparing();
+  });
+}
 
 void CudaOps::zero_columns(Tensor y, cudaStream_t stream) {
   const size_t size = size_of(y.dtype);

@@ -13,6 +13,7 @@
 #include "ops/cuda/far_copies.h"
 #include "ops/cuda/kernels/kernels.h"
 #include "ops/cuda/matmul.h"
+#include "ops/cuda/recording.h"
 #include "ops/cuda/scratch.h"
 #include "ops/ops.h"
 
@@ -30,6 +31,7 @@ class CudaOps final : public Ops {
   cudaStream_t stream() const { return stream_; }
 
  private:
+  void do_repeat(const Key& key, const std::function<void()>& work) override;
   void do_zero(Tensor y) override;
   void do_copy(Tensor y, Tensor x) override;
   void do_convert(Tensor y, Tensor x) override;
@@ -62,7 +64,7 @@ class CudaOps final : public Ops {
                               const LinearGroup& group) override;
   void do_lora_linear_backward(Tensor dx, Tensor dy, Tensor x, const LinearGroup& group) override;
   void do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
-                               int64_t trained, float gradient, LogitsIn held) override;
+                               int64_t trained, Tensor gradient, LogitsIn held) override;
   void do_logits(Tensor logits, Tensor x, Tensor head) override;
   void do_sum_of_squares(Tensor y, Tensor x) override;
   void do_adamw(Tensor p, Tensor g, Tensor m, Tensor v, const AdamWOptions& options) override;
@@ -78,12 +80,10 @@ class CudaOps final : public Ops {
   cuda::StackedWeights stacked_weights(const LinearGroup& group, Tensor scratch, bool weights);
   void few_tokens_forward(Tensor y, Tensor residual, Tensor x, const LinearGroup& group);
   void dropout(Tensor y, bool accumulate, Tensor x, int64_t first_row, const LoraAdapter& lora);
+  // The stream goes on when what is being prepared is there, used or not.
+  void end_preparing();
   void zero_columns(Tensor y, cudaStream_t stream);
   void copy_on(Tensor y, Tensor x, cudaStream_t stream);
-
-  // attention.cpp: the kernels' view; offsets: i32 [2, documents + 1], filled here.
-  cuda::AttentionProblem attention_problem(Tensor offsets, bool cudnn, Tensor q, Tensor k, Tensor v,
-                                           const Documents& documents, const AttentionShape& shape);
 
   // Weights that are dequantized beside the computation, and what tells that they are there.
   struct Preparing {
@@ -98,6 +98,7 @@ class CudaOps final : public Ops {
   cuda::Staging staging_;
   cuda::Matmul matmul_;
   cuda::CudnnAttention attention_;
+  cuda::Recording recording_;
 };
 
 }  // namespace nibble

@@ -57,7 +57,7 @@ class CudaOps::HeadReader {
 };
 
 void CudaOps::do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
-                                      int64_t trained, float gradient, LogitsIn held) {
+                                      int64_t trained, Tensor gradient, LogitsIn held) {
   const Arena::Scope scope(arena());
   const bool has_dx = static_cast<bool>(dx);
   const auto scratch = cuda::CrossEntropyScratch::take(arena(), trained, x.cols, head.rows, x.dtype,
@@ -111,8 +111,8 @@ void CudaOps::do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor h
       for_chunks(count, scratch.chunk, [&](int64_t first, int64_t chunk) {
         const Tensor logits = logits_of(chunk, tile);
         if (held == LogitsIn::tiles) product(first, logits, weight);
-        cuda::softmax_gradient(view(logits, tile), softmax + first, labels_here + first, gradient,
-                               x.dtype, stream_);
+        cuda::softmax_gradient(view(logits, tile), softmax + first, labels_here + first,
+                               gradient.as<float>(), x.dtype, stream_);
         check_launch("softmax_gradient");
         const int64_t per_float = static_cast<int64_t>(sizeof(float) / size_of(x.dtype));
         const Tensor dlogits = {logits.data, chunk, logits.cols, logits.cols * per_float, x.dtype};

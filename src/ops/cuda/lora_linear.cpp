@@ -35,8 +35,8 @@ void for_each_layer(const LinearGroup& group, Visit visit) {
 void CudaOps::dropout(Tensor y, bool accumulate, Tensor x, int64_t first_row,
                       const LoraAdapter& lora) {
   cuda::dropout(matrix(y), accumulate, matrix(x),
-                {lora.dropout_key, lora.dropout_step, lora.dropout, 1.0f / (1.0f - lora.dropout),
-                 first_row * x.cols},
+                {lora.dropout_key, lora.dropout_step.as<int32_t>(), lora.dropout,
+                 1.0f / (1.0f - lora.dropout), first_row * x.cols},
                 stream_);
   check_launch("dropout");
 }
@@ -83,6 +83,14 @@ Tensor CudaOps::do_prepare(const LinearGroup& group, int64_t rows, DType compute
   stack(stacked, group, true, side_);
   cuda::check(cudaEventRecord(preparing.end, side_), "cudaEventRecord");
   return stacked.all;
+}
+
+void CudaOps::end_preparing() {
+  for (Preparing& preparing : preparing_) {
+    if (!preparing.weights) continue;
+    cuda::check(cudaStreamWaitEvent(stream_, preparing.end, 0), "cudaStreamWaitEvent");
+    preparing.weights = nullptr;
+  }
 }
 
 StackedWeights CudaOps::stacked_weights(const LinearGroup& group, Tensor scratch, bool weights) {

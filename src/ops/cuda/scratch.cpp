@@ -92,7 +92,6 @@ AttentionScratch AttentionScratch::take_forward(Arena& arena, Tensor out, Tensor
                                                 Tensor v, const Documents& documents,
                                                 const AttentionShape& shape) {
   AttentionScratch s;
-  s.offsets = cuda::take(arena, 2, documents.count() + 1, DType::i32, "document offsets");
   if (cudnn_supports_forward(q.dtype, q.rows, k.rows, shape) && aligned(std::array{out, q, k, v}))
     s.cudnn = cuda::take(
         arena, 1,
@@ -105,7 +104,6 @@ AttentionScratch AttentionScratch::take_backward(Arena& arena, std::span<const T
                                                  const Documents& documents,
                                                  const AttentionShape& shape) {
   AttentionScratch s;
-  s.offsets = cuda::take(arena, 2, documents.count() + 1, DType::i32, "document offsets");
   const int64_t longest = longest_of(documents.query_offsets);
   const Tensor &q = matrices[0], &k = matrices[1];
   if (cudnn_supports_backward(q.dtype, q.rows, k.rows, documents.count(), longest, shape) &&

@@ -65,7 +65,6 @@ struct LoraLinearBackwardScratch {
 int64_t longest_of(std::span<const int32_t> offsets);
 
 struct AttentionScratch {
-  Tensor offsets;          // i32 [2, documents + 1], of queries and of keys
   Tensor cudnn;            // u8, where cuDNN computes; else empty
   Tensor delta;            // f32 [T, heads], where the kernels compute backward
   bool in_blocks = false;  // cuDNN computes backward, in blocks of documents

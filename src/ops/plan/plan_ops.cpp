@@ -304,7 +304,7 @@ void PlanOps::do_lora_linear_backward(Tensor dx, Tensor dy, Tensor, const Linear
 
 // Of a far head in tiles, each product waits for its tile, and the next tile comes meanwhile.
 void PlanOps::do_linear_cross_entropy(Tensor, Tensor dx, Tensor x, Tensor head, Tensor,
-                                      int64_t trained, float, LogitsIn held) {
+                                      int64_t trained, Tensor, LogitsIn held) {
   const Arena::Scope scope(arena());
   const bool has_dx = static_cast<bool>(dx), far = is_far(head);
   int64_t at_once = 0;

@@ -87,7 +87,7 @@ class PlanOps final : public Ops {
                               const LinearGroup& group) override;
   void do_lora_linear_backward(Tensor dx, Tensor dy, Tensor x, const LinearGroup& group) override;
   void do_linear_cross_entropy(Tensor loss, Tensor dx, Tensor x, Tensor head, Tensor labels,
-                               int64_t trained, float gradient, LogitsIn held) override;
+                               int64_t trained, Tensor gradient, LogitsIn held) override;
   void do_logits(Tensor logits, Tensor x, Tensor head) override;
   void do_sum_of_squares(Tensor y, Tensor x) override;
   void do_adamw(Tensor p, Tensor g, Tensor m, Tensor v, const AdamWOptions& options) override;

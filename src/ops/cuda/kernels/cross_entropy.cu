@@ -117,11 +117,12 @@ __global__ void softmax_losses_kernel(float* losses, const Softmax* softmax, int
 template <typename T, bool vector>
 __global__ void __launch_bounds__(row_threads)
     softmax_gradient_kernel(float* logits, const Softmax* softmax, const int32_t* targets,
-                            int64_t cols, int64_t first, float gradient) {
+                            int64_t cols, int64_t first, const float* gradient_scale) {
   float* row = logits + int64_t{blockIdx.x} * cols;
   T* gradients = reinterpret_cast<T*>(row);
   const int64_t target = targets[blockIdx.x] - first;
   const int chunks = static_cast<int>(ceil_div(cols, chunk_size));
+  const float gradient = *gradient_scale;
   const float max = softmax[blockIdx.x].max, scale = gradient / softmax[blockIdx.x].sum;
   for (int round = 0; round * row_threads < chunks; ++round) {
     const int chunk = round * row_threads + static_cast<int>(threadIdx.x);
@@ -170,7 +171,7 @@ void softmax_losses(float* losses, const Softmax* softmax, int64_t rows, cudaStr
 }
 
 void softmax_gradient(const LogitsTile& tile, const Softmax* softmax, const int32_t* targets,
-                      float gradient, DType gradient_type, cudaStream_t stream) {
+                      const float* gradient, DType gradient_type, cudaStream_t stream) {
   if (tile.rows <= 0 || tile.cols <= 0) return;
   dispatch(gradient_type, [&]<typename T>(T) {
     dispatch(aligned(tile.data) && tile.cols % chunk_size == 0, [&](auto vector) {

@@ -131,18 +131,23 @@ __global__ void __launch_bounds__(Tiling::block_size)
 // ---- dropout
 
 struct Keep {
-  uint64_t key, step;
-  uint32_t threshold;  // of a word's upper 24 bits
+  uint64_t key;
+  const int32_t* halves;  // of the step
+  uint32_t threshold;     // of a word's upper 24 bits
 
   __device__ bool operator()(uint32_t word) const { return word >> 8 >= threshold; }
-  __device__ bool element(int64_t i) const {
+  __device__ uint64_t step() const {
+    return static_cast<uint32_t>(halves[0]) |
+           static_cast<uint64_t>(static_cast<uint32_t>(halves[1])) << 32;
+  }
+  __device__ bool element(int64_t i, uint64_t step) const {
     const uint4 words = philox(key, static_cast<uint64_t>(i) / 4, step);
     const int k = static_cast<int>(i % 4);
     return (*this)(k == 0 ? words.x : k == 1 ? words.y : k == 2 ? words.z : words.w);
   }
   // The elements from i on; `vector`: i is a multiple of 4.
   template <bool vector>
-  __device__ void chunk(bool (&keep)[chunk_size], int64_t i) const {
+  __device__ void chunk(bool (&keep)[chunk_size], int64_t i, uint64_t step) const {
     if constexpr (vector) {
 #pragma unroll
       for (int j = 0; j < chunk_size; j += 4) {
@@ -153,7 +158,7 @@ struct Keep {
         keep[j + 3] = (*this)(words.w);
       }
     } else {
-      for (int j = 0; j < chunk_size; ++j) keep[j] = element(i + j);
+      for (int j = 0; j < chunk_size; ++j) keep[j] = element(i + j, step);
     }
   }
 };
@@ -165,6 +170,7 @@ __global__ void __launch_bounds__(Tiling::block_size)
   struct Loaded {
     Chunk<T> x, y;
   };
+  const uint64_t step = mask.step();
   for_chunks<unroll>(
       tiling,
       [&](int64_t row, int64_t chunk) {
@@ -177,7 +183,7 @@ __global__ void __launch_bounds__(Tiling::block_size)
       [&](int64_t row, int64_t chunk, const Loaded& v) {
         const int64_t col = chunk * chunk_size;
         bool keep[chunk_size];
-        mask.chunk<vector>(keep, first + row * cols + col);
+        mask.chunk<vector>(keep, first + row * cols + col, step);
         float dropped[chunk_size];
         for (int i = 0; i < chunk_size; ++i) {
           dropped[i] = keep[i] ? v.x[i] * scale : 0.0f;

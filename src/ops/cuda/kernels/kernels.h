@@ -110,7 +110,8 @@ void gated_silu_backward(Matrix dgate, Matrix dup, Matrix dy, Matrix gate, Matri
 // y (+)= x masked by Philox (ops/cpu/lora_linear.cpp's definition), element i = first + row * cols
 // + col.
 struct DropoutStream {
-  uint64_t key, step;
+  uint64_t key;
+  const int32_t* step;  // low and high half, device memory
   float probability, scale;
   int64_t first;
 };
@@ -139,7 +140,7 @@ void softmax_losses(float* losses, const Softmax* softmax, int64_t rows, cudaStr
 // Each row of the tile is overwritten by gradient * (softmax - one-hot) in f32, bf16 or f16,
 // beginning where the row began (rows stay `cols` floats apart).
 void softmax_gradient(const LogitsTile& tile, const Softmax* softmax, const int32_t* targets,
-                      float gradient, DType gradient_type, cudaStream_t stream);
+                      const float* gradient, DType gradient_type, cudaStream_t stream);
 // Rows of y whose label is negative become zero.
 void zero_masked_rows(Matrix y, const int32_t* labels, cudaStream_t stream);
 // y[0] += sum of x, in index order of a fixed tree, accumulated in double.
