@@ -22,9 +22,9 @@ function(nibble_add_kernels target)
     target_compile_options(nibble_kernels_${isa} PRIVATE -Wall -Wextra -Wshadow -O3
                            -ffp-contract=off -fno-math-errno -fno-trapping-math -Wno-psabi
                            -Wno-maybe-uninitialized -Wno-uninitialized ${${isa}_flags})
-    if(NIBBLE_SANITIZE)
+    if(NIBBLE_SANITIZE)  # -O1: sanitized vectors of 64 bytes take a minute to optimize
       target_compile_options(nibble_kernels_${isa} PRIVATE -fsanitize=address,undefined
-                             -fno-sanitize-recover=all -fno-omit-frame-pointer)
+                             -fno-sanitize-recover=all -fno-omit-frame-pointer -O1)
     endif()
     target_sources(${target} PRIVATE $<TARGET_OBJECTS:nibble_kernels_${isa}>)
   endforeach()

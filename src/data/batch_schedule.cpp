@@ -5,6 +5,7 @@
 #include <functional>
 #include <numeric>
 
+#include "core/ceil_div.h"
 #include "core/error.h"
 #include "core/rng.h"
 
@@ -31,7 +32,6 @@ BatchSchedule::BatchSchedule(std::span<const int64_t> lengths, const ScheduleOpt
     unit_lengths_ = packs_ ? pack_lengths(*packs_, lengths)
                            : std::vector<int64_t>(lengths.begin(), lengths.end());
 
-  const auto ceil_div = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   steps_per_epoch_ = ceil_div(ceil_div(units_, options.batch_size), options.accumulation_steps);
   total_steps_ =
       options.max_steps > 0

@@ -8,7 +8,7 @@
 //  - Outputs come first. '=' overwrites its output, '+=' adds to it. Unless said, an output may not
 //    overlap an input.
 //  - "dense" operands have stride == cols; others may be column ranges of wider matrices.
-//  - Public functions check shapes and dtypes (ops/checks.cpp) and then call the backend's do_*;
+//  - Public functions check shapes and dtypes (ops/checks_*.cpp) and then call the backend's do_*;
 //    a violation is a bug and throws ErrorKind::internal naming operation, operand, got, expected.
 //  - Scratch comes from the arena within the call. Kernels are deterministic: the same call gives
 //    the same bits.

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "memory/planned_memory.h"
 #include "train/calibration.h"
 #include "train/dry_run.h"
 #include "train/planning.h"
@@ -50,17 +51,11 @@ BenchResult run_bench(const std::string& architecture, const TrainOptions& given
     token = static_cast<int32_t>(random.below(static_cast<uint32_t>(source.spec.vocab_size)));
 
   result.context_bytes = used_memory(device);
-  Buffer reservation = reserve(device, result.plan.peak_bytes());
-  Arena arena(reservation.data(), result.plan.peak_bytes());
-  const bool uses_far = result.plan.policy.uses_far_memory();
-  const Buffer outside =
-      uses_far ? reserve_far(device, result.plan.far_bytes(), far_folder(options)) : Buffer();
-  Arena far(outside.data(), result.plan.far_bytes());
-  const auto ops = make_ops(device, arena, uses_far ? &far : nullptr);
+  PlannedMemory memory(device, result.plan, far_folder(options));
   auto start = std::chrono::steady_clock::now();
-  TrainStep step(source, options, result.plan.policy, *ops);
+  TrainStep step(source, options, result.plan.policy, memory.ops());
   result.load_seconds = seconds_since(start);
-  if (!device.is_cuda()) reservation.commit();
+  memory.commit();
 
   const std::vector<MicroBatch> batches(static_cast<size_t>(shape.micro_batches),
                                         shape.train.front());
@@ -74,9 +69,10 @@ BenchResult run_bench(const std::string& architecture, const TrainOptions& given
       result.step_seconds.push_back(taken);
   }
   if (phases)
-    result.phases = profile(*ops, [&] { step.train(batches, steps + 2, options.learning_rate); });
-  result.measured_bytes = arena.peak().bytes;
-  result.far_measured_bytes = far.peak().bytes;
+    result.phases =
+        profile(memory.ops(), [&] { step.train(batches, steps + 2, options.learning_rate); });
+  result.measured_bytes = memory.near().peak().bytes;
+  result.far_measured_bytes = memory.far().peak().bytes;
   result.device_bytes = used_memory(device);
   return result;
 }

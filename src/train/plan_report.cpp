@@ -93,14 +93,14 @@ PlanReport report_plan(const ModelSource& source, TrainOptions& options, const M
                        const DeviceProfile& profile, const std::function<RunShape()>& shape) {
   PlanReport report;
   const auto start = std::chrono::steady_clock::now();
-  report.plan = plan_within(source, options, limits, profile, shape);
+  const RunShape run = choose_micro_batch(source, options, limits, profile, shape);
+  Planner planner(source, options, run, profile);
+  report.plan = planner.fastest(limits);
   report.search_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  const RunShape run = shape();
   report.micro_batch = options.per_device_train_batch_size;
   report.accumulation = run.micro_batches;
 
-  Planner planner(source, options, run, profile);
   const auto tokens = static_cast<double>(report.plan.step_tokens);
   report.smallest_budget = planner.smallest(limits.far).cost.near + limits.context;
   report.curve = budget_curve(planner, limits, tokens, static_cast<double>(run.micro_batches));

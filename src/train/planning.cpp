@@ -198,33 +198,37 @@ std::vector<int64_t> micro_batch_sizes(const TrainOptions& options) {
 
 }  // namespace
 
+RunShape choose_micro_batch(const ModelSource& source, TrainOptions& options,
+                            const MemoryLimits& limits, const DeviceProfile& profile,
+                            const std::function<RunShape()>& shape) {
+  if (options.global_batch_size == 0) return shape();
+  const auto cut = [&](int64_t rows) {
+    options.per_device_train_batch_size = rows;
+    options.gradient_accumulation_steps = options.global_batch_size / rows;
+  };
+  const std::vector<int64_t> sizes = micro_batch_sizes(options);
+  int64_t best = sizes.back();
+  double best_seconds = 0;
+  for (const int64_t rows : sizes) {
+    cut(rows);
+    const RunShape run = shape();
+    const auto found = Planner(source, options, run, profile).about(limits);
+    const double seconds =
+        found ? found->cost.seconds * static_cast<double>(options.global_batch_size / rows) : 0;
+    if (!found || (best_seconds > 0 && seconds >= best_seconds)) {
+      if (best_seconds > 0) break;  // smaller ones are slower still
+      continue;
+    }
+    best = rows;
+    best_seconds = seconds;
+  }
+  cut(best);
+  return shape();
+}
+
 MemoryPlan plan_within(const ModelSource& source, TrainOptions& options, const MemoryLimits& limits,
                        const DeviceProfile& profile, const std::function<RunShape()>& shape) {
-  int64_t best = options.per_device_train_batch_size;
-  if (options.global_batch_size > 0) {
-    double best_seconds = 0;
-    const auto cut = [&](int64_t rows) {
-      options.per_device_train_batch_size = rows;
-      options.gradient_accumulation_steps = options.global_batch_size / rows;
-    };
-    const std::vector<int64_t> sizes = micro_batch_sizes(options);
-    best = sizes.back();
-    for (const int64_t rows : sizes) {
-      cut(rows);
-      const RunShape run = shape();
-      const auto found = Planner(source, options, run, profile).about(limits);
-      const double seconds =
-          found ? found->cost.seconds * static_cast<double>(options.global_batch_size / rows) : 0;
-      if (!found || (best_seconds > 0 && seconds >= best_seconds)) {
-        if (best_seconds > 0) break;  // smaller ones are slower still
-        continue;
-      }
-      best = rows;
-      best_seconds = seconds;
-    }
-    cut(best);
-  }
-  const RunShape run = shape();
+  const RunShape run = choose_micro_batch(source, options, limits, profile, shape);
   return Planner(source, options, run, profile).fastest(limits);
 }
 

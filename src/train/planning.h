@@ -61,9 +61,14 @@ class Planner {
   PolicySearch search_;
 };
 
-// The fastest plan of the run that options describe, within the limits. With global_batch_size it
-// also chooses, and sets in options, how many rows a micro-batch has. shape: of the run as options
-// describe it then. Throws as Planner::fastest.
+// What `shape` says of the run that options describe. With global_batch_size it first chooses, and
+// sets in options, how many rows a micro-batch has: what is fastest within the limits.
+RunShape choose_micro_batch(const ModelSource& source, TrainOptions& options,
+                            const MemoryLimits& limits, const DeviceProfile& profile,
+                            const std::function<RunShape()>& shape);
+
+// The fastest plan of the run, its micro-batch chosen, within the limits. Throws as
+// Planner::fastest.
 MemoryPlan plan_within(const ModelSource& source, TrainOptions& options, const MemoryLimits& limits,
                        const DeviceProfile& profile, const std::function<RunShape()>& shape);
 

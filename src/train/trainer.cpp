@@ -4,12 +4,12 @@
 #include <chrono>
 #include <cmath>
 
-#include "core/buffer.h"
 #include "core/error.h"
 #include "data/batch_schedule.h"
 #include "files/model_fingerprint.h"
 #include "files/model_writer.h"
 #include "files/run_dir.h"
+#include "memory/planned_memory.h"
 #include "ops/device.h"
 #include "ops/plan/device_profiles.h"
 #include "train/calibration.h"
@@ -308,16 +308,10 @@ TrainResult Trainer::run() {
       run_identity(options_, source_, data_.train.sha256(), schedule_->total_steps(), tokens_);
   state_.identity = identity_;
 
-  Buffer reservation = reserve(device_, planned.peak_bytes());
-  Arena arena(reservation.data(), planned.peak_bytes());
-  const bool uses_far = planned.policy.uses_far_memory();
-  const Buffer outside =
-      uses_far ? reserve_far(device_, planned.far_bytes(), far_folder(options_)) : Buffer();
-  Arena far(outside.data(), planned.far_bytes());
-  const auto ops = make_ops(device_, arena, uses_far ? &far : nullptr);
+  PlannedMemory memory(device_, planned, far_folder(options_));
   if (device_.is_cuda())
     note(fmt::format("device: {}, {}", device_.name(), gpu_info(device_.index).name));
-  TrainStep step(source_, options_, planned.policy, *ops, events_.loading);
+  TrainStep step(source_, options_, planned.policy, memory.ops(), events_.loading);
   note(fmt::format("loaded {}: {} linear layers in 4 bits", options_.model_name_or_path,
                    step.weights().quantized_linears));
   const LoraParameters& parameters = step.parameters();
@@ -339,18 +333,18 @@ TrainResult Trainer::run() {
     state_ = load_checkpoint(folder, step, identity_);
     note(fmt::format("resumed from {} at step {}", folder.string(), state_.step));
   } else if (start_) {
-    step.parameters().load(*ops, *start_, options_.adapter_name_or_path);
+    step.parameters().load(memory.ops(), *start_, options_.adapter_name_or_path);
     note(fmt::format("adapter starts from {}", options_.adapter_name_or_path));
   }
-  if (!device_.is_cuda()) reservation.commit();
+  memory.commit();
   if (mode == RunMode::overwrite) run.clear();  // not before weights and adapter proved sound
 
   train(run, step);
   write_result(run, step);
   result_.steps = state_.step;
   result_.plan = planned;
-  result_.measured = arena.peak();
-  result_.far_measured = far.peak();
+  result_.measured = memory.near().peak();
+  result_.far_measured = memory.far().peak();
   result_.device_bytes = used_memory(device_);
   return result_;
 }

@@ -114,11 +114,13 @@ class Block {
         layer_(layer),
         x_(x),
         tiles_(x.rows, context.ops.row_tile()),
+        keeps_qkv_(kept.qkv),
+        keeps_attention_(kept.attention),
         a_(BlockActivations::take(spec_, context.lora, layer, x.rows, x.dtype, Keep::qkv,
                                   MemoryUse::working_set, arena_, kept)) {}
 
   void forward(Tensor y, KeyValueCache* cache);
-  void backward(Tensor dx, bool input_gradient, const BlockActivations& kept);
+  void backward(Tensor dx, bool input_gradient);
 
  private:
   Linears linears(Group group) const {
@@ -141,13 +143,12 @@ class Block {
   struct MlpTile {
     Tensor x_mid, h2, rstd2, gate_up, act;
   };
-  MlpTile mlp_tile(const BlockActivations& kept, const Linears& gate_up,
-                   const Linears& down) const {
+  MlpTile mlp_tile(const Linears& gate_up, const Linears& down) const {
     const int64_t hidden = spec_.hidden_size, mlp = spec_.intermediate_size;
-    return {for_tile(kept.x_mid, hidden, "x_mid"), for_tile(kept.h2, hidden + gate_up.tail(), "h2"),
-            for_tile(kept.rstd2, 1, "rstd2", DType::f32),
-            for_tile(kept.gate_up, 2 * mlp + gate_up.tail(), "gate_up"),
-            for_tile(kept.act, mlp + down.tail(), "act")};
+    return {for_tile(a_.x_mid, hidden, "x_mid"), for_tile(a_.h2, hidden + gate_up.tail(), "h2"),
+            for_tile(a_.rstd2, 1, "rstd2", DType::f32),
+            for_tile(a_.gate_up, 2 * mlp + gate_up.tail(), "gate_up"),
+            for_tile(a_.act, mlp + down.tail(), "act")};
   }
   Tensor q() const { return a_.q ? a_.q : a_.qkv.columns(0, spec_.q_size()); }
   Tensor k() const { return a_.k ? a_.k : a_.qkv.columns(spec_.q_size(), spec_.kv_size()); }
@@ -156,7 +157,7 @@ class Block {
 
   void project_qkv();
   void attend(KeyValueCache* cache);
-  void mlp_backward(Tensor dx, Tensor dattention, const BlockActivations& kept);
+  void mlp_backward(Tensor dx, Tensor dattention);
   void qkv_backward(Tensor dx, bool input_gradient, Tensor dqkv);
 
   const BlockContext& context_;
@@ -167,6 +168,7 @@ class Block {
   const int64_t layer_;
   const Tensor x_;
   const Tiles tiles_;
+  const bool keeps_qkv_, keeps_attention_;
   const BlockActivations a_;
 };
 
@@ -212,7 +214,7 @@ void Block::forward(Tensor y, KeyValueCache* cache) {
   const Linears o = linears(o_group(spec_)), gate_up = linears(gate_up_group(spec_)),
                 down = linears(down_group(spec_));
   const int64_t hidden = spec_.hidden_size, mlp = spec_.intermediate_size;
-  const MlpTile scratch = mlp_tile(a_, gate_up, down);
+  const MlpTile scratch = mlp_tile(gate_up, down);
   tiles_.each([&](Tile tile) {
     const Tensor middle = tile.of(a_.x_mid, scratch.x_mid), h = tile.of(a_.h2, scratch.h2);
     const Tensor both = tile.of(a_.gate_up, scratch.gate_up),
@@ -227,13 +229,13 @@ void Block::forward(Tensor y, KeyValueCache* cache) {
   });
 }
 
-void Block::backward(Tensor dx, bool input_gradient, const BlockActivations& kept) {
-  if (!kept.qkv) project_qkv();
-  if (!kept.attention) attend(nullptr);
+void Block::backward(Tensor dx, bool input_gradient) {
+  if (!keeps_qkv_) project_qkv();
+  if (!keeps_attention_) attend(nullptr);
   const int64_t nq = spec_.q_size(), nkv = spec_.kv_size();
   const Arena::Scope scope(arena_);
   const Tensor dattention = make(x_.rows, nq, "dattention");
-  mlp_backward(dx, dattention, kept);
+  mlp_backward(dx, dattention);
   const int64_t tail = tail_of(spec_, context_.lora, layer_, qkv_group(spec_));
   const Tensor dqkv = make(x_.rows, nq + 2 * nkv + tail, "dqkv");
   const Tensor dq = dqkv.columns(0, nq), dk = dqkv.columns(nq, nkv);
@@ -249,27 +251,27 @@ void Block::backward(Tensor dx, bool input_gradient, const BlockActivations& kep
 }
 
 // From dx, the gradient of y, to that of x_mid, in dx, and of attention.
-void Block::mlp_backward(Tensor dx, Tensor dattention, const BlockActivations& kept) {
+void Block::mlp_backward(Tensor dx, Tensor dattention) {
   const Arena::Scope scope(arena_);
   const Linears o = linears(o_group(spec_)), gate_up = linears(gate_up_group(spec_)),
                 down = linears(down_group(spec_));
   const int64_t hidden = spec_.hidden_size, mlp = spec_.intermediate_size;
-  const MlpTile scratch = mlp_tile(kept, gate_up, down);
+  const MlpTile scratch = mlp_tile(gate_up, down);
   const Tensor dact = make(tiles_.rows(), mlp, "dact"), dh2 = make(tiles_.rows(), hidden, "dh2");
   tiles_.each([&](Tile tile) {
-    const Tensor middle = tile.of(kept.x_mid, scratch.x_mid), h = tile.of(kept.h2, scratch.h2);
-    const Tensor rstd = tile.of(kept.rstd2, scratch.rstd2);
-    const Tensor both = tile.of(kept.gate_up, scratch.gate_up),
-                 activated = tile.of(kept.act, scratch.act);
+    const Tensor middle = tile.of(a_.x_mid, scratch.x_mid), h = tile.of(a_.h2, scratch.h2);
+    const Tensor rstd = tile.of(a_.rstd2, scratch.rstd2);
+    const Tensor both = tile.of(a_.gate_up, scratch.gate_up),
+                 activated = tile.of(a_.act, scratch.act);
     const Tensor gate = both.columns(0, mlp), up = both.columns(mlp, mlp);
     const Tensor attended = tile.of(a_.attention);
-    if (!kept.x_mid) o.forward(middle, tile.of(x_), attended, tile.first);
-    if (!kept.h2) {
+    if (!a_.x_mid) o.forward(middle, tile.of(x_), attended, tile.first);
+    if (!a_.h2) {
       ops_.rms_norm_forward(h.columns(0, hidden), rstd, middle, weights_.post_attention_norm,
                             spec_.rms_norm_eps);
-      gate_up.forward(kept.gate_up ? Tensor{} : both.columns(0, 2 * mlp), {}, h, tile.first);
+      gate_up.forward(a_.gate_up ? Tensor{} : both.columns(0, 2 * mlp), {}, h, tile.first);
     }
-    if (!kept.act) {
+    if (!a_.act) {
       ops_.gated_silu_forward(activated.columns(0, mlp), gate, up);
       down.forward({}, {}, activated, tile.first);
     }
@@ -371,7 +373,7 @@ void block_forward(const BlockContext& context, const BlockWeights& weights, int
 void block_backward(const BlockContext& context, const BlockWeights& weights, int64_t layer,
                     Tensor dx, bool input_gradient, Tensor x, const BlockActivations& kept) {
   const Arena::Scope scope(context.ops.arena());
-  Block(context, weights, layer, x, kept).backward(dx, input_gradient, kept);
+  Block(context, weights, layer, x, kept).backward(dx, input_gradient);
 }
 
 }  // namespace nibble

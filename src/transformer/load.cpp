@@ -1,68 +1,24 @@
 // Model folder -> arena. Laying out and filling are one code path, so that the plan backend, which
 // fills nothing, takes the same bytes in the same order.
 #include <algorithm>
-#include <array>
-#include <cmath>
-#include <cstring>
-#include <exception>
-#include <functional>
-#include <memory>
-#include <set>
 
-#include "core/rng.h"
+#include "core/ceil_div.h"
 #include "files/quant_state.h"
 #include "quant/block_quant.h"
 #include "quant/dynamic_map.h"
+#include "transformer/tensor_reader.h"
 #include "transformer/weights.h"
 
 namespace nibble {
 namespace {
 
-// Whole blocks of every block size, whole nested blocks, and even: 4 MiB of float32.
-constexpr int64_t piece_elements = 1 << 20;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-// Index of the first NaN or infinity, or -1. All exponent bits set, read without aligned access; a
-// run at a time without branches, which compilers turn into vectors.
-template <typename Word>
-int64_t first_nonfinite(const std::byte* bytes, int64_t count, Word exponent) {
-  constexpr int64_t run = 4096;
-  const auto is_bad = [&](int64_t i) {
-    Word word;
-    std::memcpy(&word, bytes + i * static_cast<int64_t>(sizeof(Word)), sizeof(Word));
-    return (word & exponent) == exponent;
-  };
-  for (int64_t begin = 0; begin < count; begin += run) {
-    const int64_t end = std::min(begin + run, count);
-    Word any = 0;
-    for (int64_t i = begin; i < end; ++i) any = static_cast<Word>(any | Word{is_bad(i)});
-    for (int64_t i = begin; any != 0 && i < end; ++i)
-      if (is_bad(i)) return i;
-  }
-  return -1;
-}
-
-int64_t first_nonfinite(const std::byte* bytes, int64_t count, DType dtype) {
-  switch (dtype) {
-    case DType::f32:
-      return first_nonfinite<uint32_t>(bytes, count, 0x7f800000u);
-    case DType::bf16:
-      return first_nonfinite<uint16_t>(bytes, count, 0x7f80u);
-    case DType::f16:
-      return first_nonfinite<uint16_t>(bytes, count, 0x7c00u);
-    default:
-      return -1;
-  }
-}
+constexpr int64_t piece_elements = TensorReader::piece_elements;
 
 class Loader {
  public:
   Loader(const ModelSource& source, const WeightOptions& options, Ops& ops,
          const LoadProgress& progress)
-      : source_(source), options_(options), ops_(ops), progress_(progress) {
-    if (source.dir) total_ = source.dir->total_bytes();
-  }
+      : source_(source), options_(options), ops_(ops), reader_(source, progress) {}
 
   ModelWeights load();
   FrozenLinear load_alone(const std::string& path, const LinearSpec& spec) {
@@ -94,99 +50,26 @@ class Loader {
     if (filling()) ops_.upload(y, std::as_bytes(values));
   }
 
-  // Reads a tensor of n elements piece by piece, several at once, checks them to be finite, and
-  // calls use(first element, elements, bytes) for each in order.
-  using UsePiece = std::function<void(int64_t, int64_t, std::span<const std::byte>)>;
-  void read_pieces(const std::string& name, DType dtype, int64_t n, const UsePiece& use);
-  void expect_shape(const std::string& name, int64_t rows, int64_t cols);
-  void check_tied_head();
-  void synthesize();
-  void check_nothing_left() const;
-
   const ModelSource& source_;
   const WeightOptions& options_;
   Ops& ops_;
-  const LoadProgress& progress_;
-  // Pieces of a tensor; pages that small tensors never reach are never taken.
-  static constexpr size_t piece_bytes = piece_elements * sizeof(float);
-  static constexpr int64_t readers = 8;
-  const std::unique_ptr<std::byte[]> buffer_ =
-      std::make_unique_for_overwrite<std::byte[]>(readers * piece_bytes);
-  std::set<std::string> used_;
-  uint64_t done_ = 0, total_ = 0;
+  TensorReader reader_;
   int64_t quantized_ = 0;
   Place place_ = Place::near;
   Tensor code_map_, nested_map_;  // Nibble's own tables, for what it quantizes itself
 };
 
-// "[4096, 1024]" as a shape; a vector is stored with one dimension.
-void Loader::expect_shape(const std::string& name, int64_t rows, int64_t cols) {
-  const TensorInfo info = dir().info(name);
-  const auto r = static_cast<uint64_t>(rows);
-  const auto c = static_cast<uint64_t>(cols);
-  const bool ok = rows == 1 ? (info.shape == std::vector<uint64_t>{c})
-                            : (info.shape == std::vector<uint64_t>{r, c});
-  if (!ok)
-    fail(ErrorKind::bad_input,
-         "{}: shape is [{}], expected [{}] from config.json; do the weights belong to this config?",
-         name, fmt::join(info.shape, ", "),
-         rows == 1 ? std::to_string(cols) : fmt::format("{}, {}", rows, cols));
-}
-
-void Loader::read_pieces(const std::string& name, DType dtype, int64_t n, const UsePiece& use) {
-  const auto width = static_cast<int64_t>(size_of(dtype));
-  const auto place = [&](int64_t reader) {
-    return buffer_.get() + (source_.synthetic ? 0 : static_cast<size_t>(reader) * piece_bytes);
-  };
-  const auto count_at = [&](int64_t begin) { return std::min(piece_elements, n - begin); };
-  for (int64_t first = 0; first < n; first += readers * piece_elements) {
-    const int64_t pieces = std::min(readers, ceil_div(n - first, piece_elements));
-    std::array<int64_t, readers> bad;
-    std::array<std::exception_ptr, readers> errors;
-    bad.fill(-1);
-#pragma omp parallel for schedule(static, 1) if (pieces > 1)
-    for (int64_t i = 0; i < pieces; ++i) {
-      if (source_.synthetic) continue;
-      const int64_t begin = first + i * piece_elements, count = count_at(begin);
-      try {
-        dir().read(name, static_cast<uint64_t>(begin * width),
-                   std::span(place(i), static_cast<size_t>(count * width)));
-        bad[static_cast<size_t>(i)] = first_nonfinite(place(i), count, dtype);
-      } catch (...) {
-        errors[static_cast<size_t>(i)] = std::current_exception();
-      }
-    }
-    for (int64_t i = 0; i < pieces; ++i) {
-      const int64_t begin = first + i * piece_elements, count = count_at(begin);
-      if (errors[static_cast<size_t>(i)]) std::rethrow_exception(errors[static_cast<size_t>(i)]);
-      if (bad[static_cast<size_t>(i)] >= 0)
-        fail(ErrorKind::bad_input,
-             "{}: element {} is NaN or infinite; the file is damaged or the model diverged when it "
-             "was made",
-             name, begin + bad[static_cast<size_t>(i)]);
-      done_ += static_cast<uint64_t>(count * width);
-      if (progress_) progress_(done_, total_);
-      use(begin, count, std::span(place(i), static_cast<size_t>(count * width)));
-    }
-  }
-}
-
 Tensor Loader::dense(const std::string& name, int64_t rows, int64_t cols, DType dtype,
                      MemoryUse use, const char* label) {
   const Tensor result = home().tensor(rows, cols, dtype, use, label);
   const int64_t n = rows * cols;
-  DType stored = source_.spec.dtype;
-  if (source_.dir) {
-    expect_shape(name, rows, cols);
-    stored = dir().info(name).dtype;
-    used_.insert(name);
-  }
+  const DType stored = reader_.use(name, rows, cols);
   const Arena::Scope scope(arena());
   const Tensor staging = arena().tensor(1, std::min(n, piece_elements), stored,
                                         MemoryUse::working_set, "load staging");
   if (!filling()) return result;
   const Tensor flat = result.reshaped(1, n);
-  read_pieces(name, stored, n, [&](int64_t begin, int64_t count, auto bytes) {
+  reader_.read(name, stored, n, [&](int64_t begin, int64_t count, auto bytes) {
     if (stored == dtype) {
       ops_.upload(flat.columns(begin, count), bytes);
     } else {
@@ -196,17 +79,6 @@ Tensor Loader::dense(const std::string& name, int64_t rows, int64_t cols, DType 
     ops_.idle(flat.columns(begin, count));
   });
   return result;
-}
-
-// The same random piece for every tensor: what it costs to compute with is all that is asked.
-void Loader::synthesize() {
-  RandomSequence random(0, 0);
-  auto* values = reinterpret_cast<bf16*>(buffer_.get());
-  for (int64_t i = 0; i < piece_elements; ++i) {
-    float sum = -2;  // four uniforms: nearly normal, of deviation 0.58
-    for (int j = 0; j < 4; ++j) sum += uniform_float(random.next());
-    values[i] = to_bf16(0.04f * sum);
-  }
 }
 
 Tensor Loader::norm(const std::string& name, int64_t size) {
@@ -234,7 +106,7 @@ void Loader::layout_quantized(QuantizedMatrix& q, bool own_tables) {
 }
 
 void Loader::quantize(QuantizedMatrix& q, const std::string& name) {
-  q.source_dtype = source_.dir ? dir().info(name).dtype : source_.spec.dtype;
+  q.source_dtype = reader_.use(name, q.rows, q.cols);
   layout_quantized(q, false);
   const int64_t n = q.size();
   const Arena::Scope scope(arena());
@@ -245,7 +117,7 @@ void Loader::quantize(QuantizedMatrix& q, const std::string& name) {
                                              "scales before double quantization")
                             : q.absmax;
   if (!filling()) return;
-  read_pieces(name, q.source_dtype, n, [&](int64_t begin, int64_t count, auto bytes) {
+  reader_.read(name, q.source_dtype, n, [&](int64_t begin, int64_t count, auto bytes) {
     const Tensor piece = staging.columns(0, count);
     ops_.upload(piece, bytes);
     ops_.quantize_blocks(
@@ -257,13 +129,9 @@ void Loader::quantize(QuantizedMatrix& q, const std::string& name) {
 }
 
 void Loader::read_exactly(Tensor y, const std::string& name, DType dtype) {
-  const TensorInfo info = dir().info(name);
-  if (static_cast<int64_t>(info.bytes) != y.bytes() || (info.dtype != dtype && dtype != DType::u8))
-    fail(ErrorKind::bad_input, "{}: {} bytes of {}, expected {} bytes of {}", name, info.bytes,
-         name_of(info.dtype), y.bytes(), name_of(dtype));
-  used_.insert(name);
+  reader_.use_bytes(name, y.bytes(), dtype);
   if (!filling()) return;
-  read_pieces(name, dtype, y.cols, [&](int64_t begin, int64_t count, auto bytes) {
+  reader_.read(name, dtype, y.cols, [&](int64_t begin, int64_t count, auto bytes) {
     ops_.upload(y.columns(begin, count), bytes);
   });
 }
@@ -279,13 +147,7 @@ QuantizedMatrix Loader::read_quantized(const std::string& weight, const LinearSp
   if (nf4 && dir().has(prefix + "fp4"))
     fail(ErrorKind::bad_input, "{}: has two quant_state tensors, expected one", weight);
   const std::string state_name = prefix + (nf4 ? "nf4" : "fp4");
-  const TensorInfo info = dir().info(state_name);
-  if (info.bytes > 4096)
-    fail(ErrorKind::bad_input, "{}: {} bytes, expected at most 4096", state_name, info.bytes);
-  std::string text(info.bytes, '\0');
-  dir().read(state_name, 0, std::as_writable_bytes(std::span(text)));
-  used_.insert(state_name);
-  const QuantState state = parse_quant_state(text, state_name);
+  const QuantState state = parse_quant_state(reader_.read_text(state_name, 4096), state_name);
   if (state.quant_type != (nf4 ? "nf4" : "fp4") || state.shape[0] != spec.out_features ||
       state.shape[1] != spec.in_features)
     fail(ErrorKind::bad_input, "{}: says {} [{}, {}], expected {} [{}, {}]", state_name,
@@ -327,8 +189,6 @@ FrozenLinear Loader::load_linear(const std::string& path, const LinearSpec& spec
     linear.quantized = read_quantized(weight, spec);
     ++quantized_;
   } else if (options_.load_in_4bit && !source_.prequantized) {
-    if (source_.dir) expect_shape(weight, spec.out_features, spec.in_features);
-    used_.insert(weight);
     linear.quantized.rows = spec.out_features;
     linear.quantized.cols = spec.in_features;
     linear.quantized.spec = options_.quant;
@@ -371,41 +231,8 @@ BlockWeights Loader::load_block(int64_t layer) {
   return block;
 }
 
-// A tied model whose file also holds a head: the two must be the same bytes.
-void Loader::check_tied_head() {
-  const std::string head = "lm_head.weight", embedding = "model.embed_tokens.weight";
-  if (!source_.dir || !dir().has(head)) return;
-  used_.insert(head);
-  if (!filling()) return;
-  const TensorInfo a = dir().info(head), b = dir().info(embedding);
-  bool equal = a.dtype == b.dtype && a.bytes == b.bytes;
-  constexpr size_t piece = piece_elements * sizeof(float);
-  const auto other = std::make_unique_for_overwrite<std::byte[]>(piece);
-  for (uint64_t begin = 0; equal && begin < a.bytes; begin += piece) {
-    const size_t count = std::min<uint64_t>(piece, a.bytes - begin);
-    dir().read(head, begin, std::span(buffer_.get(), count));
-    dir().read(embedding, begin, std::span(other.get(), count));
-    equal = std::memcmp(buffer_.get(), other.get(), count) == 0;
-  }
-  if (!equal)
-    fail(ErrorKind::bad_input,
-         "config.json: tie_word_embeddings is true, but {} differs from {}; set it to false if the "
-         "head was trained apart",
-         head, embedding);
-}
-
-void Loader::check_nothing_left() const {
-  if (!source_.dir) return;
-  for (const std::string& name : dir().names())
-    if (!used_.contains(name) && !name.ends_with("rotary_emb.inv_freq"))
-      fail(ErrorKind::bad_input,
-           "{}: this tensor has no place in a {} model; is model_type in config.json right?", name,
-           source_.spec.model_type);
-}
-
 void Loader::load_tables() {
-  if (filling() && !source_.synthetic) (void)source_.weights();
-  if (filling() && source_.synthetic) synthesize();
+  if (filling()) reader_.begin();
   const auto use = MemoryUse::base_weights;
   code_map_ = arena().tensor(1, 16, DType::f32, use, "code map");
   nested_map_ = arena().tensor(1, 256, DType::f32, use, "nested map");
@@ -431,7 +258,7 @@ ModelWeights Loader::load() {
   weights.embedding = dense("model.embed_tokens.weight", spec.vocab_size, spec.hidden_size,
                             options_.compute, MemoryUse::embeddings_and_head, "embedding");
   if (spec.tied_head) {
-    check_tied_head();
+    reader_.check_tied("lm_head.weight", "model.embed_tokens.weight", filling());
     weights.head = weights.embedding;
   } else {
     place_ = policy.head;
@@ -450,7 +277,7 @@ ModelWeights Loader::load() {
   }
   weights.blocks.take_slots(arena());
   weights.final_norm = norm("model.norm.weight", spec.hidden_size);
-  check_nothing_left();
+  reader_.check_nothing_left();
   if (filling() && source_.dir) dir().check_unchanged();
   weights.quantized_linears = quantized_;
   return weights;

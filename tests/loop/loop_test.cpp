@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "core/rng.h"
-#include "ops/device.h"
+#include "memory/planned_memory.h"
 #include "support/data.h"
 #include "train/planning.h"
 #include "train/step.h"
@@ -86,12 +86,8 @@ TEST_P(Loop, AllocatesNothingAndWaitsForResultsOnly) {
   for (int32_t& token : tokens) token = static_cast<int32_t>(random.below(150'000));
 
   DriverCalls calls;
-  const Buffer reservation = reserve(device, plan.peak_bytes());
-  Arena arena(reservation.data(), plan.peak_bytes());
-  const Buffer outside = reserve_far(device, plan.far_bytes(), {});
-  Arena far(outside.data(), plan.far_bytes());
-  const auto ops = make_ops(device, arena, &far);
-  TrainStep step(source, options, plan.policy, *ops);
+  PlannedMemory memory(device, plan, {});
+  TrainStep step(source, options, plan.policy, memory.ops());
   const std::vector<MicroBatch> batches(2, shape.train.front());
   for (int64_t i = 1; i <= 2; ++i) step.train(batches, i, 1e-4);  // algorithms, graphs, modules
 
