@@ -22,9 +22,12 @@ function(nibble_add_kernels target)
     target_compile_options(nibble_kernels_${isa} PRIVATE -Wall -Wextra -Wshadow -O3
                            -ffp-contract=off -fno-math-errno -fno-trapping-math -Wno-psabi
                            -Wno-maybe-uninitialized -Wno-uninitialized ${${isa}_flags})
-    if(NIBBLE_SANITIZE)  # -O1: sanitized vectors of 64 bytes take a minute to optimize
+    if(NIBBLE_SANITIZE)
       target_compile_options(nibble_kernels_${isa} PRIVATE -fsanitize=address,undefined
-                             -fno-sanitize-recover=all -fno-omit-frame-pointer -O1)
+                             -fno-sanitize-recover=all -fno-omit-frame-pointer)
+      if(isa MATCHES avx512)  # it takes a minute to optimize sanitized vectors of 64 bytes
+        target_compile_options(nibble_kernels_${isa} PRIVATE -O1)
+      endif()
     endif()
     target_sources(${target} PRIVATE $<TARGET_OBJECTS:nibble_kernels_${isa}>)
   endforeach()

@@ -71,7 +71,9 @@ std::string plan_table(const MemoryPlan& plan) {
   if (plan.budget > 0)
     table +=
         fmt::format("  with {} for {}: {} of a budget of {}\n", human_bytes(plan.context_bytes),
-                    plan.cuda ? "CUDA's context, libraries and tables" : "the program itself",
+                    !plan.cuda             ? "the program itself"
+                    : plan.policy.recorded ? "CUDA's context, libraries and the recording"
+                                           : "CUDA's context, libraries and tables",
                     human_bytes(plan.peak.bytes + plan.context_bytes), human_bytes(plan.budget));
   table += policy_picture(plan.policy);
   const double done = plan.step.product_flops + plan.step.attention_flops;

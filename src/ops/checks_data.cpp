@@ -2,8 +2,18 @@
 #include "ops/checks.h"
 
 namespace nibble {
+namespace {
+
+constexpr const char* in_repeat = "within work that is repeated";
+
+}  // namespace
 
 void Ops::repeat(const Key& key, const std::function<void()>& work) {
+  struct Within {
+    explicit Within(bool& state) : state_(state) { state_ = true; }
+    ~Within() { state_ = false; }
+    bool& state_;
+  } const within(repeating_);
   if (probe_) return work();  // which is told of each operation
   do_repeat(key, work);
 }
@@ -39,6 +49,7 @@ void Ops::upload(Tensor y, std::span<const std::byte> x) {
   const Span timed = span("upload");
   check.dense("y", y);
   check.require(static_cast<int64_t>(x.size()) == y.bytes(), "sizes differ");
+  check.require(!repeating_, in_repeat);
   do_upload(y, x);
 }
 
@@ -47,6 +58,7 @@ void Ops::download(std::span<std::byte> y, Tensor x) {
   const Span timed = span("download");
   check.dense("x", x);
   check.require(static_cast<int64_t>(y.size()) == x.bytes(), "sizes differ");
+  check.require(!repeating_, in_repeat);
   do_download(y, x);
 }
 
@@ -59,13 +71,17 @@ bool Ops::is_far(Tensor x) const { return far_ && far_->contains(x.data); }
 
 Ops::Ticket Ops::fetch(Tensor y, Tensor x) {
   const Span timed = span("fetch");
-  OperandCheck{"fetch"}.far_copy(y, x, is_far(x) && !is_far(y));
+  const OperandCheck check{"fetch"};
+  check.far_copy(y, x, is_far(x) && !is_far(y));
+  check.require(!repeating_, in_repeat);
   return do_fetch(y, x);
 }
 
 Ops::Ticket Ops::store(Tensor y, Tensor x) {
   const Span timed = span("store");
-  OperandCheck{"store"}.far_copy(y, x, is_far(y) && !is_far(x));
+  const OperandCheck check{"store"};
+  check.far_copy(y, x, is_far(y) && !is_far(x));
+  check.require(!repeating_, in_repeat);
   return do_store(y, x);
 }
 

@@ -56,6 +56,17 @@ TEST_P(Repeat, SeesWhatLiesThereNow) {
   }
 }
 
+TEST_P(Repeat, RefusesWhatPassesTheHost) {
+  const Tensor x = make(1, 8);
+  std::vector<std::byte> bytes(static_cast<size_t>(x.bytes()));
+  ops.upload(x, bytes);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THROW(ops.repeat(key(200), [&] { ops.upload(x, bytes); }), Error);
+    EXPECT_THROW(ops.repeat(key(201), [&] { ops.download(bytes, x); }), Error);
+  }
+  ops.download(bytes, x);
+}
+
 TEST_P(Repeat, AnErrorEndsTheRecording) {
   const Tensor x = make(4, 8), y = make(4, 8);
   Random random(6);

@@ -91,6 +91,44 @@ TEST(Planner, FindsWhatFitsAndMoreMemoryIsNeverSlower) {
   }
 }
 
+// What the driver was seen to take for a recording on an H200 (bench/results/h200.md) has room.
+TEST(Planner, CountsWhatIsRecorded) {
+  constexpr size_t mib = size_t{1} << 20;
+  const auto plan_of = [](const std::string& model, TrainOptions options, size_t* besides) {
+    Planned run(model, std::move(options));
+    const MemoryLimits limits = memory_limits(run.options, run.device);
+    const MemoryPlan plan =
+        Planner(run.source, run.options, run.shape, run.profile).fastest(limits);
+    *besides = plan.context_bytes - limits.context;
+    EXPECT_LE(plan.peak_bytes() + plan.context_bytes, limits.budget);
+    return plan;
+  };
+  size_t besides = 0;
+  TrainOptions options = card_options("qwen3-0.6b", "h200");
+  EXPECT_TRUE(plan_of("qwen3-0.6b", options, &besides).policy.recorded);
+  EXPECT_GE(besides, 34 * mib);
+  EXPECT_LE(besides, 68 * mib);
+
+  options.memory_budget = "1600MiB";  // some of it goes to the host
+  const MemoryPlan streamed = plan_of("qwen3-0.6b", options, &besides);
+  EXPECT_GT(streamed.far_bytes(), 0u);
+  EXPECT_FALSE(streamed.policy.recorded);
+  EXPECT_EQ(besides, streamed.far_bytes() / 512);
+
+  options.memory_budget.clear();
+  options.per_device_train_batch_size = 3;  // more tokens than a tile of rows
+  EXPECT_FALSE(plan_of("qwen3-0.6b", options, &besides).policy.recorded);
+  EXPECT_EQ(besides, 0u);
+
+  options = card_options("phi4mini", "h200");
+  options.per_device_train_batch_size = 1;
+  options.max_length = 512;
+  options.gradient_checkpointing = 1;
+  EXPECT_TRUE(plan_of("phi4mini", options, &besides).policy.recorded);
+  EXPECT_GE(besides, 52 * mib);
+  EXPECT_LE(besides, 104 * mib);
+}
+
 // Within what a user would wait for; a limit to catch a search that went wild, not a measurement.
 TEST(Planner, LooksAtFewPolicies) {
   Planned run("llama70b", card_options("llama70b", "4090"));

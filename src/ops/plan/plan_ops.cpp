@@ -232,7 +232,7 @@ void PlanOps::linear_scratch(bool backward, bool has_output, Tensor x, const Lin
 void PlanOps::do_lora_linear_forward(Tensor y, Tensor residual, Tensor x,
                                      const LinearGroup& group) {
   linear_scratch(false, static_cast<bool>(y), x, group);
-  if (group.prepared) wait_until(prepared_);
+  if (group.prepared) costs_.seconds = std::max(costs_.seconds, prepared_);
   const auto tokens = static_cast<double>(x.rows);
   for (const auto& [w, lora, gradient] : group.linears) {
     const auto in = static_cast<double>(w.in_features), out = static_cast<double>(w.out_features);
@@ -270,7 +270,7 @@ void PlanOps::do_lora_linear_forward(Tensor y, Tensor residual, Tensor x,
 
 void PlanOps::do_lora_linear_backward(Tensor dx, Tensor dy, Tensor, const LinearGroup& group) {
   linear_scratch(true, static_cast<bool>(dx), dy, group);
-  if (group.prepared) wait_until(prepared_);
+  if (group.prepared) costs_.seconds = std::max(costs_.seconds, prepared_);
   const auto tokens = static_cast<double>(dy.rows);
   for (const auto& [w, lora, gradient] : group.linears) {
     const auto in = static_cast<double>(w.in_features), out = static_cast<double>(w.out_features);
