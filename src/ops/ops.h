@@ -137,8 +137,8 @@ class Ops {
   void set_probe(Probe* probe) { probe_ = probe; }  // null: none
 
   // Does `work`: operations without uploads, downloads and far copies, which depend on the host only
-  // by `key`, which a caller gives to one kind of work. Where the same was done
-  // before, at the same place of the arena, a backend may queue at once what it recorded then.
+  // by `key`, which a caller gives to one kind of work. Where the same was done before, at the same
+  // place of the arena, a backend may queue at once what it recorded then.
   using Key = std::vector<int64_t>;
   void repeat(const Key& key, const std::function<void()>& work);
 

@@ -17,10 +17,10 @@ constexpr size_t most_context_bytes = size_t{640} << 20;
 // What the driver's tables on the GPU take of it for each byte of pinned host memory: 8 bytes a
 // page of 4 KiB (measured on an H200: 97 MiB for 46 GiB, 150 for 75).
 constexpr size_t pinned_per_table_byte = 512;
-// And for the recording of a micro-batch: 10 to 15 KiB a kernel (measured likewise, of 1,700 to
-// 4,800 kernels). A block has up to so many, more where it is computed again and with dropout.
-constexpr size_t kernel_bytes = size_t{16} << 10;
-constexpr size_t block_kernels = 112, recomputed_kernels = 30, dropout_kernels = 24;
+// And for the recording of a micro-batch, at most for each block (measured likewise, of eight
+// models and settings: 10 to 15 KiB a kernel).
+constexpr size_t recorded_block = size_t{1344} << 10;
+constexpr size_t recorded_recomputation = size_t{384} << 10, recorded_dropout = size_t{192} << 10;
 
 // Kept free on a device whose budget nobody stated, and of the host's memory.
 constexpr size_t spare_bytes = size_t{64} << 20;
@@ -138,12 +138,12 @@ bool Planner::records(const MemoryPolicy& policy) const {
 
 size_t Planner::driver_bytes(const MemoryPolicy& policy, size_t far) const {
   if (!profile_.cuda) return 0;
-  size_t kernels = 0;
+  size_t recording = 0;
   if (records(policy))
     for (const BlockPolicy& block : policy.blocks)
-      kernels += block_kernels + (block.keep < Keep::all ? recomputed_kernels : 0) +
-                 (options_.lora.lora_dropout > 0 ? dropout_kernels : 0);
-  return far / pinned_per_table_byte + kernels * kernel_bytes;
+      recording += recorded_block + (block.keep < Keep::all ? recorded_recomputation : 0) +
+                   (options_.lora.lora_dropout > 0 ? recorded_dropout : 0);
+  return far / pinned_per_table_byte + recording;
 }
 
 MemoryPlan Planner::fastest(const MemoryLimits& limits) {

@@ -105,10 +105,12 @@ TEST(Planner, CountsWhatIsRecorded) {
   };
   size_t besides = 0;
   TrainOptions options = card_options("qwen3-0.6b", "h200");
+  options.gradient_checkpointing = 0;  // what is kept is given: fewer policies to look at
   EXPECT_TRUE(plan_of("qwen3-0.6b", options, &besides).policy.recorded);
   EXPECT_GE(besides, 34 * mib);
   EXPECT_LE(besides, 68 * mib);
 
+  options.gradient_checkpointing = 1;
   options.memory_budget = "1600MiB";  // some of it goes to the host
   const MemoryPlan streamed = plan_of("qwen3-0.6b", options, &besides);
   EXPECT_GT(streamed.far_bytes(), 0u);
@@ -131,9 +133,9 @@ TEST(Planner, CountsWhatIsRecorded) {
 
 // Within what a user would wait for; a limit to catch a search that went wild, not a measurement.
 TEST(Planner, LooksAtFewPolicies) {
-  Planned run("llama70b", card_options("llama70b", "4090"));
+  Planned run("llama8b", card_options("llama8b", "4090"));
   Planner planner(run.source, run.options, run.shape, run.profile);
-  ASSERT_TRUE(planner.find(size_t{12} << 30, size_t{64} << 30));
+  ASSERT_TRUE(planner.find(size_t{4} << 30, size_t{64} << 30));
   EXPECT_LT(planner.measured(), 1500u);
 }
 

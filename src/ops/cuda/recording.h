@@ -20,7 +20,7 @@ class Recording {
 
   // Does `work`, or what it queued before under this key. The first key that comes twice in a row
   // is recorded the second time, when libraries have loaded their kernels; there is one recording,
-  // since it takes memory of the device (recorded_bytes in scratch.h).
+  // since it takes memory of the device, which the plan counts.
   void run(const Ops::Key& key, const std::function<void()>& work);
 
  private:
