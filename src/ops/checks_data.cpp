@@ -6,6 +6,15 @@ namespace {
 
 constexpr const char* in_repeat = "within work that is repeated";
 
+// The scales of a double-quantized matrix.
+void check_double_quantized(const OperandCheck& check, const QuantizedMatrix& q) {
+  check.matrix("scale_codes", q.scale_codes, 1, q.blocks(), DType::u8);
+  check.matrix("nested_absmax", q.nested_absmax, 1,
+               ceil_div(q.blocks(), QuantSpec::nested_block_size), DType::f32);
+  check.matrix("nested_map", q.nested_map, 1, 256, DType::f32);
+  check.matrix("offset", q.offset, 1, 1, DType::f32);
+}
+
 }  // namespace
 
 void Ops::repeat(const Key& key, const std::function<void()>& work) {
@@ -108,11 +117,7 @@ void Ops::double_quantize(const QuantizedMatrix& q, Tensor absmax) {
   const Span timed = span("double_quantize");
   check.require(q.spec.double_quant, "the matrix is not double-quantized");
   check.matrix("absmax", absmax, 1, q.blocks(), DType::f32);
-  check.matrix("scale_codes", q.scale_codes, 1, q.blocks(), DType::u8);
-  check.matrix("nested_absmax", q.nested_absmax, 1,
-               ceil_div(q.blocks(), QuantSpec::nested_block_size), DType::f32);
-  check.matrix("nested_map", q.nested_map, 1, 256, DType::f32);
-  check.matrix("offset", q.offset, 1, 1, DType::f32);
+  check_double_quantized(check, q);
   do_double_quantize(q, absmax);
 }
 
@@ -126,11 +131,7 @@ void Ops::dequantize(Tensor w, const QuantizedMatrix& q) {
   check.matrix("codes", q.codes, 1, ceil_div(q.size(), 2), DType::u8);
   check.matrix("code_map", q.code_map, 1, 16, DType::f32);
   if (q.spec.double_quant) {
-    check.matrix("scale_codes", q.scale_codes, 1, q.blocks(), DType::u8);
-    check.matrix("nested_absmax", q.nested_absmax, 1,
-                 ceil_div(q.blocks(), QuantSpec::nested_block_size), DType::f32);
-    check.matrix("nested_map", q.nested_map, 1, 256, DType::f32);
-    check.matrix("offset", q.offset, 1, 1, DType::f32);
+    check_double_quantized(check, q);
   } else {
     check.matrix("absmax", q.absmax, 1, q.blocks(), DType::f32);
   }
