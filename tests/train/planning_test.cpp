@@ -133,9 +133,9 @@ TEST(Planner, CountsWhatIsRecorded) {
 
 // Within what a user would wait for; a limit to catch a search that went wild, not a measurement.
 TEST(Planner, LooksAtFewPolicies) {
-  Planned run("llama8b", card_options("llama8b", "4090"));
+  Planned run("llama70b", card_options("llama70b", "4090"));
   Planner planner(run.source, run.options, run.shape, run.profile);
-  ASSERT_TRUE(planner.find(size_t{4} << 30, size_t{64} << 30));
+  ASSERT_TRUE(planner.find(size_t{12} << 30, size_t{64} << 30));
   EXPECT_LT(planner.measured(), 1500u);
 }
 

@@ -80,8 +80,6 @@ class CudaOps final : public Ops {
   cuda::StackedWeights stacked_weights(const LinearGroup& group, Tensor scratch, bool weights);
   void few_tokens_forward(Tensor y, Tensor residual, Tensor x, const LinearGroup& group);
   void dropout(Tensor y, bool accumulate, Tensor x, int64_t first_row, const LoraAdapter& lora);
-  // The stream goes on when what is being prepared is there, used or not.
-  void end_preparing();
   void zero_columns(Tensor y, cudaStream_t stream);
   void copy_on(Tensor y, Tensor x, cudaStream_t stream);
 
@@ -90,6 +88,10 @@ class CudaOps final : public Ops {
     void* weights = nullptr;  // null: waited for
     cuda::Event begin, end;
   };
+
+  // The stream goes on when those weights are there.
+  void end(Preparing& preparing);
+  void end_preparing();  // of all, used or not
 
   cuda::Stream stream_, side_;
   cuda::FarCopies copies_;

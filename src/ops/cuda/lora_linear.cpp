@@ -75,8 +75,7 @@ Tensor CudaOps::do_prepare(const LinearGroup& group, int64_t rows, DType compute
                                   group.out_features(), group.in_features(), group.tail()};
   if (!stacked.all) return {};
   Preparing& preparing = preparing_[next_preparing_++ % preparing_.size()];
-  if (preparing.weights)
-    cuda::check(cudaStreamWaitEvent(stream_, preparing.end, 0), "cudaStreamWaitEvent");
+  end(preparing);
   preparing.weights = stacked.all.data;
   cuda::check(cudaEventRecord(preparing.begin, stream_), "cudaEventRecord");
   cuda::check(cudaStreamWaitEvent(side_, preparing.begin, 0), "cudaStreamWaitEvent");
@@ -85,23 +84,22 @@ Tensor CudaOps::do_prepare(const LinearGroup& group, int64_t rows, DType compute
   return stacked.all;
 }
 
+void CudaOps::end(Preparing& preparing) {
+  if (!preparing.weights) return;
+  cuda::check(cudaStreamWaitEvent(stream_, preparing.end, 0), "cudaStreamWaitEvent");
+  preparing.weights = nullptr;
+}
+
 void CudaOps::end_preparing() {
-  for (Preparing& preparing : preparing_) {
-    if (!preparing.weights) continue;
-    cuda::check(cudaStreamWaitEvent(stream_, preparing.end, 0), "cudaStreamWaitEvent");
-    preparing.weights = nullptr;
-  }
+  for (Preparing& preparing : preparing_) end(preparing);
 }
 
 StackedWeights CudaOps::stacked_weights(const LinearGroup& group, Tensor scratch, bool weights) {
   StackedWeights stacked = {group.prepared, group.out_features(), group.in_features(),
                             group.tail()};
   if (group.prepared) {
-    for (Preparing& preparing : preparing_) {
-      if (preparing.weights != group.prepared.data) continue;
-      cuda::check(cudaStreamWaitEvent(stream_, preparing.end, 0), "cudaStreamWaitEvent");
-      preparing.weights = nullptr;
-    }
+    for (Preparing& preparing : preparing_)
+      if (preparing.weights == group.prepared.data) end(preparing);
     return stacked;
   }
   const Span timed = span("dequantize");

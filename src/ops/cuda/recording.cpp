@@ -28,16 +28,11 @@ void Recording::record(const std::function<void()>& work) {
 }
 
 void Recording::run(const Ops::Key& key, const std::function<void()>& work) {
-  if (!graph_) {
-    if (key != last_) {
-      last_ = key;
-      return work();
-    }
-    record(work);
-    recorded_ = key;
-  } else if (key != recorded_) {
+  if (key != key_) {
+    if (!graph_) key_ = key;
     return work();
   }
+  if (!graph_) record(work);
   check(cudaGraphLaunch(graph_, stream_), "cudaGraphLaunch");
 }
 

@@ -27,7 +27,7 @@ class Recording {
   void record(const std::function<void()>& work);
 
   cudaStream_t stream_;
-  Ops::Key last_, recorded_;
+  Ops::Key key_;  // of what is recorded; before, of what came last
   cudaGraphExec_t graph_ = nullptr;
 };
 
