@@ -41,7 +41,8 @@ def main():
          "--adapter_name_or_path", args.work / "start", "--train_sampling_strategy", "sequential",
          "--max_steps", args.steps, "--per_device_train_batch_size", 4, "--learning_rate", 1e-3,
          "--lr_scheduler_type", "constant", "--max_length", 256, "--bnb_4bit_compute_dtype", args.dtype,
-         "--logging_steps", 1, "--output_dir", run, "--overwrite_output_dir", "true", "--threads", 1)
+         "--logging_steps", 1, "--truncation_mode", "keep_start", "--output_dir", run,
+         "--overwrite_output_dir", "true", "--threads", 1)
     reference = [json.loads(line)["loss"] for line in open(losses)]
     nibble = [line["loss"] for line in map(json.loads, open(run / "metrics.jsonl")) if "loss" in line]
     gaps = [abs(a - b) for a, b in zip(reference, nibble)]

@@ -103,11 +103,21 @@ inline void expect_equal(const Values& got, const Values& expected, const std::s
     ASSERT_EQ(got.values()[i], expected.values()[i]) << what << " " << i;
 }
 
-// run() makes its operands, calls the operation and returns what it reads back; twice.
+// Fills the memory that comes next with NaN, so that reading scratch nobody has written shows.
+inline void poison_free_memory(Ops& ops) {
+  constexpr int64_t bytes = int64_t{8} << 20;  // as much as small cases take, but for workspaces
+  static const std::vector<std::byte> nan(static_cast<size_t>(bytes), std::byte{0xFF});
+  const Arena::Scope scope(ops.arena());
+  ops.upload(ops.arena().tensor(1, bytes, DType::u8, MemoryUse::working_set, "poison"), nan);
+}
+
+// run() makes its operands, calls the operation and returns what it reads back; twice, the second
+// time in poisoned memory.
 template <typename Run>
 std::vector<Values> run_twice(Ops& ops, Run run) {
   std::vector<Values> results[2];
   for (auto& result : results) {
+    if (&result == &results[1]) poison_free_memory(ops);
     const Arena::Scope scope(ops.arena());
     result = run();
   }
