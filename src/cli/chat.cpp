@@ -154,10 +154,11 @@ int run_chat(std::vector<std::string> arguments) {
   if (!table.parse(std::move(arguments))) return 0;
   check_generation_options(generation);
   if (max_length < 2) fail(ErrorKind::usage, "max_length: got {}, expected 2 or more", max_length);
+  auto reading = TokenizerSource::begin_open(options.model_name_or_path, chat);
   const Device device = resolve_device(options);
   const ModelSource source =
       ModelSource::open(options.model_name_or_path, options.ignore_config_fields);
-  const TokenizerSource tokens = TokenizerSource::open(options.model_name_or_path, chat);
+  const TokenizerSource tokens = reading.get();
   if (!tokens.chat)
     fail(ErrorKind::bad_input,
          "{}: the folder has no chat template; give --chat_template_path, or use generate",

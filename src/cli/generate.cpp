@@ -70,11 +70,12 @@ int run_generate(std::vector<std::string> arguments) {
   table.add("seed", generation.seed, "of the draws");
   if (!table.parse(std::move(arguments))) return 0;
   check_generation_options(generation);
+  auto reading = TokenizerSource::begin_open(options.model_name_or_path, chat);
   const Device device = resolve_device(options);
 
   const ModelSource source =
       ModelSource::open(options.model_name_or_path, options.ignore_config_fields);
-  const TokenizerSource tokens = TokenizerSource::open(options.model_name_or_path, chat);
+  const TokenizerSource tokens = reading.get();
   check_vocabulary(tokens.tokenizer, source.spec);
   std::optional<AdapterSource> adapter;
   if (!options.adapter_name_or_path.empty())

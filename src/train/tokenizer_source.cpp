@@ -46,6 +46,13 @@ TokenizerSource TokenizerSource::open(const std::filesystem::path& folder,
           read_chat_format(folder, pointer(tokenizer_config), chat)};
 }
 
+std::future<TokenizerSource> TokenizerSource::begin_open(std::filesystem::path folder,
+                                                         ChatOptions chat) {
+  return std::async(std::launch::async, [folder = std::move(folder), chat = std::move(chat)] {
+    return open(folder, chat);
+  });
+}
+
 // Ids beyond the embedding would read foreign memory.
 void check_vocabulary(const Tokenizer& tokenizer, const ModelSpec& spec) {
   if (tokenizer.vocab_size() > spec.vocab_size)

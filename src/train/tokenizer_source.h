@@ -1,6 +1,7 @@
 // The tokenizer of a model folder, with its special tokens and its chat template.
 #pragma once
 
+#include <future>
 #include <optional>
 #include <string>
 
@@ -22,6 +23,8 @@ struct TokenizerSource {
   // Throws bad_input when the folder has no tokenizer.json, or one that Nibble does not understand,
   // or such a chat template.
   static TokenizerSource open(const std::filesystem::path& folder, const ChatOptions& chat = {});
+  // The same beside other work: a large tokenizer takes as long to read as a GPU to open.
+  static std::future<TokenizerSource> begin_open(std::filesystem::path folder, ChatOptions chat);
 };
 
 // Throws bad_input when the tokenizer has ids beyond the model's embedding.

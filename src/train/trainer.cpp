@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <future>
 
 #include "core/error.h"
 #include "data/batch_schedule.h"
@@ -47,29 +48,34 @@ DeviceProfile profile_of(const Device& device, const TrainOptions& options) {
 class Trainer {
  public:
   Trainer(const TrainOptions& options, TrainEvents events)
-      : options_(options),
-        device_(resolve_device(options_)),
-        events_(std::move(events)),
-        source_(ModelSource::open(options.model_name_or_path, options.ignore_config_fields)),
-        tokens_(TokenizerSource::open(options.model_name_or_path, options.data.chat)) {
-    check_vocabulary(tokens_.tokenizer, source_.spec);
-    if (!options.adapter_name_or_path.empty()) start_ = read_adapter(options.adapter_name_or_path);
-    if (start_) options_.lora = start_->config;
-    options_.lora.base_model_name_or_path = options.model_name_or_path;
-  }
+      : Trainer(options, std::move(events),
+                TokenizerSource::begin_open(options.model_name_or_path, options.data.chat)) {}
 
   // Keeps tokenized rows in `cache_folder` unless that is empty.
   void load_data(const std::filesystem::path& cache_folder);
   // Of the dataset's own rows, which are loaded: what plan_within or report_plan say of them.
   template <typename Plan>
   auto plan_with(const Plan& plan) {
-    const DeviceProfile profile = profile_of(device_, options_);
+    const DeviceProfile profile = profile_ ? *profile_ : profile_of(device_, options_);
     return plan(source_, options_, memory_limits(options_, device_), profile,
                 [this] { return shape(); });
   }
   TrainResult run();
 
  private:
+  Trainer(const TrainOptions& options, TrainEvents events, std::future<TokenizerSource> tokens)
+      : options_(options),
+        device_(resolve_device(options_)),
+        events_(std::move(events)),
+        source_(ModelSource::open(options.model_name_or_path, options.ignore_config_fields)),
+        profile_(device_.is_cuda() ? std::optional(profile_of(device_, options_)) : std::nullopt),
+        tokens_(tokens.get()) {
+    check_vocabulary(tokens_.tokenizer, source_.spec);
+    if (!options.adapter_name_or_path.empty()) start_ = read_adapter(options.adapter_name_or_path);
+    if (start_) options_.lora = start_->config;
+    options_.lora.base_model_name_or_path = options.model_name_or_path;
+  }
+
   void note(const std::string& line) const {
     if (events_.note) events_.note(line);
   }
@@ -86,6 +92,7 @@ class Trainer {
   const Device device_;
   TrainEvents events_;
   ModelSource source_;
+  std::optional<DeviceProfile> profile_;  // of a GPU; a CPU reads the tokenizer meanwhile
   TokenizerSource tokens_;
   std::optional<Adapter> start_;
   RunData data_;

@@ -1,9 +1,9 @@
 #include "transformer/tensor_reader.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
-#include <exception>
+#include <deque>
+#include <future>
 
 #include "core/ceil_div.h"
 #include "core/rng.h"
@@ -90,39 +90,41 @@ void TensorReader::use_bytes(const std::string& name, int64_t bytes, DType dtype
 
 void TensorReader::read(const std::string& name, DType dtype, int64_t n, const TakePiece& take) {
   const auto width = static_cast<int64_t>(size_of(dtype));
-  const auto place = [&](int64_t reader) {
-    return buffer_.get() + (source_.synthetic ? 0 : static_cast<size_t>(reader) * piece_bytes);
+  const int64_t pieces = ceil_div(n, piece_elements);
+  const auto bytes_of = [&](int64_t piece) {
+    const auto place = source_.synthetic ? 0 : static_cast<size_t>(piece % readers);
+    const int64_t count = std::min(piece_elements, n - piece * piece_elements);
+    return std::span(buffer_.get() + place * piece_bytes, static_cast<size_t>(count * width));
   };
-  const auto count_at = [&](int64_t begin) { return std::min(piece_elements, n - begin); };
-  for (int64_t first = 0; first < n; first += readers * piece_elements) {
-    const int64_t pieces = std::min(readers, ceil_div(n - first, piece_elements));
-    std::array<int64_t, readers> bad;
-    std::array<std::exception_ptr, readers> errors;
-    bad.fill(-1);
-#pragma omp parallel for schedule(static, 1) if (pieces > 1)
-    for (int64_t i = 0; i < pieces; ++i) {
-      if (source_.synthetic) continue;
-      const int64_t begin = first + i * piece_elements, count = count_at(begin);
-      try {
-        dir().read(name, static_cast<uint64_t>(begin * width),
-                   std::span(place(i), static_cast<size_t>(count * width)));
-        bad[static_cast<size_t>(i)] = first_nonfinite(place(i), count, dtype);
-      } catch (...) {
-        errors[static_cast<size_t>(i)] = std::current_exception();
-      }
-    }
-    for (int64_t i = 0; i < pieces; ++i) {
-      const int64_t begin = first + i * piece_elements, count = count_at(begin);
-      if (errors[static_cast<size_t>(i)]) std::rethrow_exception(errors[static_cast<size_t>(i)]);
-      if (bad[static_cast<size_t>(i)] >= 0)
-        fail(ErrorKind::bad_input,
-             "{}: element {} is NaN or infinite; the file is damaged or the model diverged when it "
-             "was made",
-             name, begin + bad[static_cast<size_t>(i)]);
-      done_ += static_cast<uint64_t>(count * width);
-      if (progress_) progress_(done_, total_);
-      take(begin, count, std::span(place(i), static_cast<size_t>(count * width)));
-    }
+  // Returns the index in the piece of what is not finite, or -1.
+  const auto read_piece = [&](int64_t piece) -> int64_t {
+    if (source_.synthetic) return -1;
+    const std::span<std::byte> bytes = bytes_of(piece);
+    dir().read(name, static_cast<uint64_t>(piece * piece_elements * width), bytes);
+    return first_nonfinite(bytes.data(), std::ssize(bytes) / width, dtype);
+  };
+  // The next pieces are read while one is taken. A single one is not worth a thread.
+  std::deque<std::future<int64_t>> reading;
+  const auto begin_reading = [&](int64_t piece) {
+    const bool alone = pieces == 1 || source_.synthetic;
+    reading.push_back(
+        std::async(alone ? std::launch::deferred : std::launch::async, read_piece, piece));
+  };
+  for (int64_t piece = 0; piece < std::min(readers, pieces); ++piece) begin_reading(piece);
+  for (int64_t piece = 0; piece < pieces; ++piece) {
+    const int64_t bad = reading.front().get();
+    reading.pop_front();
+    const int64_t begin = piece * piece_elements;
+    if (bad >= 0)
+      fail(ErrorKind::bad_input,
+           "{}: element {} is NaN or infinite; the file is damaged or the model diverged when it "
+           "was made",
+           name, begin + bad);
+    const std::span<const std::byte> bytes = bytes_of(piece);
+    done_ += bytes.size();
+    if (progress_) progress_(done_, total_);
+    take(begin, std::ssize(bytes) / width, bytes);
+    if (piece + readers < pieces) begin_reading(piece + readers);
   }
 }
 
