@@ -163,12 +163,11 @@ Work Merge::logits_work(const ModelSource& source, bool live, std::vector<float>
     const auto vocab = static_cast<size_t>(source.spec.vocab_size);
     const Tensor last =
         ops.arena().tensor(1, source.spec.vocab_size, DType::f32, MemoryUse::working_set, "logits");
-    std::vector<KeyValueCache> no_caches;
     for (const std::vector<int32_t>& prompt : prompts()) {
       const Arena::Scope scope(ops.arena());
       const DocumentView document{prompt, {}};
       const Batch batch({&document, 1}, source.spec, model.weights().inverse_frequencies, ops);
-      model.forward_logits(batch, last, no_caches);
+      model.forward_logits(batch, last);
       if (!ops.has_data()) return;
       logits->resize(logits->size() + vocab);
       ops.download(std::as_writable_bytes(std::span(*logits).last(vocab)), last);

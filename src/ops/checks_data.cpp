@@ -41,6 +41,17 @@ void Ops::copy(Tensor y, Tensor x) {
   do_copy(y, x);
 }
 
+void Ops::scatter_rows(Tensor y, Tensor x, Tensor rows) {
+  const OperandCheck check{"scatter_rows"};
+  const Span timed = span("scatter_rows");
+  check.matrix("rows", rows, 1, x.rows, DType::i32);
+  check.shape("y", y, y.rows, x.cols);
+  check.dtype("y", y, x.dtype);
+  check.require(x.rows <= y.rows, "more rows than y has");
+  check.apart("y", y, "x", x);
+  do_scatter_rows(y, x, rows);
+}
+
 void Ops::convert(Tensor y, Tensor x) {
   const OperandCheck check{"convert"};
   const Span timed = span("convert");

@@ -136,15 +136,18 @@ class Ops {
 
   void set_probe(Probe* probe) { probe_ = probe; }  // null: none
 
-  // Does `work`: operations without uploads, downloads and far copies, which depend on the host only
-  // by `key`, which a caller gives to one kind of work. Where the same was done before, at the same
-  // place of the arena, a backend may queue at once what it recorded then.
+  // Does `work`: operations without uploads, downloads and far copies, which depend on the host
+  // only by `key`, which a caller gives to one kind of work. Where the same was done before, at the
+  // same place of the arena, a backend may queue at once what it recorded then.
   using Key = std::vector<int64_t>;
   void repeat(const Key& key, const std::function<void()>& work);
 
   // ---- data movement
   void zero(Tensor y);
-  void copy(Tensor y, Tensor x);                        // y = x, same dtype, y may be strided
+  void copy(Tensor y, Tensor x);  // y = x, same dtype, y may be strided
+  // y.row(rows[i]) = x.row(i), same dtype, both may be strided. x: [T, D]; rows: i32 [1, T], each
+  // another, checked against y.rows by the caller.
+  void scatter_rows(Tensor y, Tensor x, Tensor rows);
   void convert(Tensor y, Tensor x);                     // y = round(x), among f32, bf16, f16; dense
   void upload(Tensor y, std::span<const std::byte> x);  // y = bytes from the host; dense
   void download(std::span<std::byte> y, Tensor x);      // waits for the device; dense
@@ -273,6 +276,7 @@ class Ops {
   virtual void do_repeat(const Key&, const std::function<void()>& work) { work(); }
   virtual void do_zero(Tensor y) = 0;
   virtual void do_copy(Tensor y, Tensor x) = 0;
+  virtual void do_scatter_rows(Tensor y, Tensor x, Tensor rows) = 0;
   virtual void do_convert(Tensor y, Tensor x) = 0;
   virtual void do_upload(Tensor y, std::span<const std::byte> x) = 0;
   virtual void do_download(std::span<std::byte> y, Tensor x) = 0;

@@ -97,8 +97,7 @@ std::vector<float> logits_of(const Model& model, const DocumentView& document) {
   const Batch batch({&document, 1}, model.spec(), model.weights().inverse_frequencies, ops);
   const Tensor logits = ops.arena().tensor(batch.tokens(), model.spec().vocab_size, DType::f32,
                                            MemoryUse::working_set, "logits");
-  std::vector<KeyValueCache> no_caches;
-  model.forward_logits(batch, logits, no_caches);
+  model.forward_logits(batch, logits);
   if (!ops.has_data()) return {};
   std::vector<float> host(static_cast<size_t>(logits.size()));
   ops.download(std::as_writable_bytes(std::span(host)), logits);

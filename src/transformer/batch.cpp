@@ -12,7 +12,7 @@ int64_t trained_tokens(const DocumentView& document) {
 
 Batch::Batch(std::span<const DocumentView> documents, const ModelSpec& spec,
              Tensor inverse_frequencies, Ops& ops, std::span<const Continuation> continuations) {
-  std::vector<int32_t> host_ids, host_targets, positions, variants;
+  std::vector<int32_t> host_ids, host_targets, host_positions, variants;
   query_offsets_ = {0};
   key_offsets_ = {0};
   for (size_t d = 0; d < documents.size(); ++d) {
@@ -25,7 +25,7 @@ Batch::Batch(std::span<const DocumentView> documents, const ModelSpec& spec,
       host_targets.push_back(i + 1 < length && !document.labels.empty()
                                  ? document.labels[static_cast<size_t>(i) + 1]
                                  : -100);
-      positions.push_back(at.cached + i);
+      host_positions.push_back(at.cached + i);
       variants.push_back(variant);
     }
     query_offsets_.push_back(query_offsets_.back() + length);
@@ -42,16 +42,19 @@ Batch::Batch(std::span<const DocumentView> documents, const ModelSpec& spec,
   sin = arena.tensor(tokens, half, DType::f32, MemoryUse::batch, "rope sin");
   offsets_ =
       arena.tensor(2, std::ssize(query_offsets_), DType::i32, MemoryUse::batch, "document offsets");
+  const auto take_positions = [&] {
+    return arena.tensor(1, tokens, DType::i32, MemoryUse::batch, "positions");
+  };
+  if (!continuations.empty()) positions = take_positions();
   const Arena::Scope scope(arena);
-  const Tensor device_positions =
-      arena.tensor(1, tokens, DType::i32, MemoryUse::batch, "positions");
+  const Tensor device_positions = positions ? positions : take_positions();
   const Tensor device_variants =
       arena.tensor(1, tokens, DType::i32, MemoryUse::batch, "rope variants");
   ops.upload(ids, std::as_bytes(std::span(host_ids)));
   ops.upload(targets, std::as_bytes(std::span(host_targets)));
   ops.upload(offsets_.row_range(0, 1), std::as_bytes(std::span(query_offsets_)));
   ops.upload(offsets_.row_range(1, 1), std::as_bytes(std::span(key_offsets_)));
-  ops.upload(device_positions, std::as_bytes(std::span(positions)));
+  ops.upload(device_positions, std::as_bytes(std::span(host_positions)));
   ops.upload(device_variants, std::as_bytes(std::span(variants)));
   ops.rope_tables(cos, sin, device_positions, device_variants, inverse_frequencies,
                   spec.rope.factor);

@@ -45,6 +45,7 @@ class Batch {
   Tensor ids;           // i32 [1, T]
   Tensor targets;       // i32 [1, T]: the next token of the same document, or -100
   Tensor cos, sin;      // f32 [T, rotary_dim/2]
+  Tensor positions;     // i32 [1, T], in their documents; in generation only
 
  private:
   std::vector<int32_t> query_offsets_, key_offsets_;

@@ -119,7 +119,7 @@ class Block {
         a_(BlockActivations::take(spec_, context.lora, layer, x.rows, x.dtype, Keep::qkv,
                                   MemoryUse::working_set, arena_, kept)) {}
 
-  void forward(Tensor y, KeyValueCache* cache);
+  void forward(Tensor y, const KeyValueCache* cache);
   void backward(Tensor dx, bool input_gradient);
 
  private:
@@ -156,7 +156,7 @@ class Block {
   Tensor attention() const { return a_.attention.columns(0, spec_.q_size()); }
 
   void project_qkv();
-  void attend(KeyValueCache* cache);
+  void attend(const KeyValueCache* cache);
   void mlp_backward(Tensor dx, Tensor dattention);
   void qkv_backward(Tensor dx, bool input_gradient, Tensor dqkv);
 
@@ -194,19 +194,20 @@ void Block::project_qkv() {
   ops_.rope_forward(k(), context_.batch.cos, context_.batch.sin, spec_.head_dim);
 }
 
-void Block::attend(KeyValueCache* cache) {
+void Block::attend(const KeyValueCache* cache) {
   Tensor keys = k(), values = v();
+  const Documents documents = context_.batch.documents();
   if (cache) {
-    ops_.copy(cache->k.row_range(cache->length, keys.rows), keys);
-    ops_.copy(cache->v.row_range(cache->length, values.rows), values);
-    keys = cache->k.row_range(0, cache->length + keys.rows);
-    values = cache->v.row_range(0, cache->length + values.rows);
+    ops_.scatter_rows(cache->k, keys, context_.batch.positions);
+    ops_.scatter_rows(cache->v, values, context_.batch.positions);
+    keys = cache->k.row_range(0, documents.key_offsets.back());
+    values = cache->v.row_range(0, documents.key_offsets.back());
   }
-  ops_.attention_forward(attention(), a_.lse, q(), keys, values, context_.batch.documents(),
+  ops_.attention_forward(attention(), a_.lse, q(), keys, values, documents,
                          attention_shape(spec_, layer_));
 }
 
-void Block::forward(Tensor y, KeyValueCache* cache) {
+void Block::forward(Tensor y, const KeyValueCache* cache) {
   project_qkv();
   attend(cache);
 
@@ -365,7 +366,7 @@ std::vector<Tensor> BlockActivations::tensors() const {
 }
 
 void block_forward(const BlockContext& context, const BlockWeights& weights, int64_t layer,
-                   Tensor y, Tensor x, const BlockActivations& kept, KeyValueCache* cache) {
+                   Tensor y, Tensor x, const BlockActivations& kept, const KeyValueCache* cache) {
   const Arena::Scope scope(context.ops.arena());
   Block(context, weights, layer, x, kept).forward(y, cache);
 }

@@ -46,8 +46,7 @@ int64_t gradient_tail(const ModelSpec& spec, const LoraParameters* lora);
 
 // Keys and values of all earlier tokens of one document, for generation.
 struct KeyValueCache {
-  Tensor k, v;         // C [capacity, kv]
-  int64_t length = 0;  // rows filled before this batch
+  Tensor k, v;  // C [capacity, kv]
 };
 
 // What all blocks of one pass share.
@@ -60,10 +59,11 @@ struct BlockContext {
   Tensor dropout_step = {};  // LoraAdapter's
 };
 
-// y = block(x); fills what is kept. x, y: C [T, hidden], apart. cache may be null.
+// y = block(x); fills what is kept. x, y: C [T, hidden], apart. cache, of the one
+// document that the batch continues, may be null.
 void block_forward(const BlockContext& context, const BlockWeights& weights, int64_t layer,
                    Tensor y, Tensor x, const BlockActivations& kept,
-                   KeyValueCache* cache = nullptr);
+                   const KeyValueCache* cache = nullptr);
 
 // Computes again what forward did not keep. dx, C [T, hidden + gradient_tail], holds the gradient
 // of y on entry and that of x on return, or nothing of use when `input_gradient` is false: no

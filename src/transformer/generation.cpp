@@ -1,6 +1,7 @@
 #include "transformer/generation.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <numeric>
 
@@ -56,8 +57,19 @@ int32_t Sampler::pick(std::span<const float> logits) {
   return order_.back();  // rounding left a remainder
 }
 
+namespace {
+
+// Another may come after it in the same memory, of another model. Training's keys begin with a
+// count.
+Ops::Key key_of_a_generation() {
+  static std::atomic<int64_t> generations{0};
+  return {-1, generations++};
+}
+
+}  // namespace
+
 Generation::Generation(const Model& model, int64_t final_length)
-    : model_(model), final_length_(final_length) {
+    : model_(model), final_length_(final_length), repeated_(key_of_a_generation()) {
   const ModelSpec& spec = model.spec();
   Arena& arena = model.ops().arena();
   for (int64_t layer = 0; layer < spec.layers; ++layer) {
@@ -66,7 +78,7 @@ Generation::Generation(const Model& model, int64_t final_length)
                           name);
     };
     const Tensor k = cache("key cache");
-    caches_.push_back({k, cache("value cache"), 0});
+    caches_.push_back({k, cache("value cache")});
   }
   logits_ = arena.tensor(1, spec.vocab_size, DType::f32, MemoryUse::working_set, "logits");
   host_logits_.resize(static_cast<size_t>(spec.vocab_size));
@@ -82,7 +94,13 @@ std::span<const float> Generation::advance(std::span<const int32_t> ids) {
   const Batch::Continuation at{static_cast<int32_t>(length_), final_length_};
   const Batch batch({&document, 1}, model_.spec(), model_.weights().inverse_frequencies, ops,
                     {&at, 1});
-  model_.forward_logits(batch, logits_, caches_);
+  const auto forward = [&] { model_.forward_logits(batch, logits_, caches_); };
+  // One more token is the same work every time: what differs, the batch has on the device. The
+  // first of all may be computed in another way, as a prompt.
+  if (length_ > 0 && ids.size() == 1)
+    ops.repeat(repeated_, forward);
+  else
+    forward();
   ops.download(std::as_writable_bytes(std::span(host_logits_)), logits_);
   length_ += static_cast<int64_t>(ids.size());
   return host_logits_;
@@ -92,7 +110,6 @@ void Generation::rewind(int64_t length) {
   if (length < 0 || length > length_)
     fail(ErrorKind::internal, "generation: rewind to {} of {} tokens", length, length_);
   length_ = length;
-  for (KeyValueCache& cache : caches_) cache.length = length;
 }
 
 int64_t new_token_limit(const ModelSpec& spec, int64_t prompt, const GenerationOptions& options) {

@@ -58,6 +58,7 @@ class Generation {
  private:
   const Model& model_;
   const int64_t final_length_;
+  const Ops::Key repeated_;
   int64_t length_ = 0;
   std::vector<KeyValueCache> caches_;
   Tensor logits_;

@@ -87,7 +87,8 @@ void Model::forward_backward(const Batch& batch, const MemoryPolicy& policy, Ten
   }
 }
 
-void Model::forward_only(const Batch& batch, Tensor x, std::vector<KeyValueCache>& caches) const {
+void Model::forward_only(const Batch& batch, Tensor x,
+                         std::span<const KeyValueCache> caches) const {
   Arena& arena = ops_.arena();
   const Arena::Scope scope(arena);
   const BlockContext context{spec_, lora_, batch, ops_};
@@ -100,23 +101,21 @@ void Model::forward_only(const Batch& batch, Tensor x, std::vector<KeyValueCache
                   caches.empty() ? nullptr : &caches[i]);
     weights_.blocks.release(i);
     ops_.copy(x, y);
-    if (!caches.empty()) caches[i].length += batch.tokens();
   }
 }
 
 void Model::evaluate(const Batch& batch, Tensor loss, LogitsIn logits) const {
   Arena& arena = ops_.arena();
   const Arena::Scope scope(arena);
-  std::vector<KeyValueCache> no_caches;
   const Tensor x = hidden(batch, "hidden state", MemoryUse::working_set);
-  forward_only(batch, x, no_caches);
+  forward_only(batch, x, {});
   const Tensor rstd = arena.tensor(batch.tokens(), 1, DType::f32, MemoryUse::working_set, "rstd");
   ops_.rms_norm_forward(x, rstd, x, weights_.final_norm, spec_.rms_norm_eps);
   ops_.linear_cross_entropy(loss, {}, x, weights_.head, batch.targets, batch.trained, {}, logits);
 }
 
 void Model::forward_logits(const Batch& batch, Tensor logits,
-                           std::vector<KeyValueCache>& caches) const {
+                           std::span<const KeyValueCache> caches) const {
   Arena& arena = ops_.arena();
   const Arena::Scope scope(arena);
   const Tensor x = hidden(batch, "hidden state", MemoryUse::working_set);

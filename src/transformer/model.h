@@ -36,12 +36,13 @@ class Model {
   void evaluate(const Batch& batch, Tensor loss, LogitsIn logits = LogitsIn::rows) const;
   // logits: f32 [rows, vocab] of the batch's last `logits.rows` tokens. caches: one per layer, or
   // empty; they are filled with the batch's keys and values and their lengths advance.
-  void forward_logits(const Batch& batch, Tensor logits, std::vector<KeyValueCache>& caches) const;
+  void forward_logits(const Batch& batch, Tensor logits,
+                      std::span<const KeyValueCache> caches = {}) const;
 
  private:
   Tensor hidden(const Batch& batch, const char* name, MemoryUse use) const;
   // x = the last block's output, keeping nothing.
-  void forward_only(const Batch& batch, Tensor x, std::vector<KeyValueCache>& caches) const;
+  void forward_only(const Batch& batch, Tensor x, std::span<const KeyValueCache> caches) const;
 
   const ModelSpec& spec_;
   ModelWeights& weights_;

@@ -44,6 +44,13 @@ TEST_F(Checks, DataMovement) {
   refuses("copy", [&] { ops.copy(x.columns(0, 5), x.columns(3, 5)); });
   refuses("copy", [&] { ops.copy(x.row_range(0, 3), x.row_range(1, 3)); });
   ops.copy(x.columns(0, 4), x.columns(4, 4));  // interleaved, but apart
+
+  const Tensor places = make(1, 3, DType::i32);
+  ops.scatter_rows(make(5, 4), make(3, 4), places);
+  refuses("scatter_rows", [&] { ops.scatter_rows(make(2, 4), make(3, 4), places); });
+  refuses("scatter_rows", [&] { ops.scatter_rows(make(5, 4), make(3, 5), places); });
+  refuses("scatter_rows", [&] { ops.scatter_rows(make(5, 4), make(2, 4), places); });
+  refuses("scatter_rows", [&] { ops.scatter_rows(make(5, 4), make(3, 4), make(1, 3)); });
   refuses("convert", [&] { ops.convert(make(2, 3), make(2, 4)); });
   refuses("convert", [&] { ops.convert(make(2, 3, DType::u8), make(2, 3)); });
   refuses("convert", [&] { ops.convert(strided(2, 3), make(2, 3)); });

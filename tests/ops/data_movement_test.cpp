@@ -1,5 +1,7 @@
-// zero, copy, convert, upload and download, embedding.
+// zero, copy, scatter_rows, convert, upload and download, embedding.
 #include <gtest/gtest.h>
+
+#include <numeric>
 
 #include "ops/op_test.h"
 
@@ -42,6 +44,37 @@ TEST_P(DataMovement, Copy) {
           });
           expect_equal(results[0], x, "y");
         }
+      }
+    }
+  }
+}
+
+// Rows that are not named keep what they held.
+TEST_P(DataMovement, ScatterRows) {
+  Random random(1005);
+  for (const auto& [rows, cols] : shapes) {
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+      for (const Layout layout : {Layout::dense, Layout::strided}) {
+        const int64_t all = rows + 5;
+        std::vector<int64_t> order(static_cast<size_t>(all));
+        std::iota(order.begin(), order.end(), 0);
+        for (int64_t i = all - 1; i > 0; --i)
+          std::swap(order[static_cast<size_t>(i)],
+                    order[static_cast<size_t>(random.integer(0, i))]);
+        const Values x = random_values(random, rows, cols, dtype);
+        const Values before = random_values(random, all, cols, dtype);
+        Values expected = before, places(1, rows);
+        for (int64_t i = 0; i < rows; ++i) {
+          const int64_t place = order[static_cast<size_t>(i)];
+          places(0, i) = static_cast<double>(place);
+          for (int64_t j = 0; j < cols; ++j) expected(place, j) = x(i, j);
+        }
+        const auto results = run_twice(ops, [&]() -> std::vector<Values> {
+          const Operand y(ops, before, dtype, layout);
+          ops.scatter_rows(y, Operand(ops, x, dtype, layout), Operand(ops, places, DType::i32));
+          return {y.read()};
+        });
+        expect_equal(results[0], expected, "y");
       }
     }
   }

@@ -61,8 +61,7 @@ std::vector<float> logits_of(TrainingRig& rig, const MicroBatch& documents,
                     continuations);
   const Tensor logits = rig.arena.tensor(batch.tokens(), model.spec().vocab_size, DType::f32,
                                          MemoryUse::working_set, "logits");
-  std::vector<KeyValueCache> no_caches;
-  model.forward_logits(batch, logits, no_caches);
+  model.forward_logits(batch, logits);
   return download(rig.ops, logits);
 }
 

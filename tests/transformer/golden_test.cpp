@@ -25,8 +25,7 @@ std::vector<float> logits_of(TrainingRig& rig, const GoldenModel& golden, int64_
                     rig.step.weights().inverse_frequencies, rig.ops);
   const Tensor logits = rig.arena.tensor(batch.tokens(), rig.source.spec.vocab_size, DType::f32,
                                          MemoryUse::working_set, "logits");
-  std::vector<KeyValueCache> no_caches;
-  model.forward_logits(batch, logits, no_caches);
+  model.forward_logits(batch, logits);
   return download(rig.ops, logits);
 }
 

@@ -38,6 +38,15 @@ void CpuOps::do_copy(Tensor y, Tensor x) {
   });
 }
 
+void CpuOps::do_scatter_rows(Tensor y, Tensor x, Tensor rows) {
+  const size_t row = static_cast<size_t>(x.cols) * size_of(x.dtype);
+  const int32_t* to = rows.as<int32_t>();
+  parallel_ranges(threads_, x.rows, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r)
+      std::memcpy(y.row_range(to[r], 1).data, x.row_range(r, 1).data, row);
+  });
+}
+
 void CpuOps::do_convert(Tensor y, Tensor x) {
   const int64_t y_size = static_cast<int64_t>(size_of(y.dtype));
   const int64_t x_size = static_cast<int64_t>(size_of(x.dtype));

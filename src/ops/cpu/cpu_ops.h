@@ -25,6 +25,7 @@ class CpuOps final : public Ops {
  private:
   void do_zero(Tensor y) override;
   void do_copy(Tensor y, Tensor x) override;
+  void do_scatter_rows(Tensor y, Tensor x, Tensor rows) override;
   void do_convert(Tensor y, Tensor x) override;
   void do_upload(Tensor y, std::span<const std::byte> x) override;
   void do_download(std::span<std::byte> y, Tensor x) override;

@@ -56,6 +56,11 @@ void CudaOps::copy_on(Tensor y, Tensor x, cudaStream_t stream) {
 
 void CudaOps::do_copy(Tensor y, Tensor x) { copy_on(y, x, stream_); }
 
+void CudaOps::do_scatter_rows(Tensor y, Tensor x, Tensor rows) {
+  cuda::scatter_rows(matrix(y), matrix(x), rows.as<int32_t>(), x.rows, stream_);
+  check_launch("scatter_rows");
+}
+
 void CudaOps::do_convert(Tensor y, Tensor x) {
   cuda::convert(y.data, y.dtype, x.data, x.dtype, x.size(), stream_);
   check_launch("convert");

@@ -103,6 +103,7 @@ void PlanOps::dequantized(const FrozenLinear& w) {
 
 void PlanOps::do_zero(Tensor y) { move(bytes_of({y})); }
 void PlanOps::do_copy(Tensor y, Tensor x) { move(bytes_of({y, x})); }
+void PlanOps::do_scatter_rows(Tensor, Tensor x, Tensor rows) { move(bytes_of({x, x, rows})); }
 void PlanOps::do_convert(Tensor y, Tensor x) { move(bytes_of({y, x})); }
 void PlanOps::do_upload(Tensor y, std::span<const std::byte>) { move(bytes_of({y})); }
 void PlanOps::do_download(std::span<std::byte> y, Tensor) {

@@ -65,7 +65,7 @@ inline Operand operand(const Matrix& x, int64_t head_dim) {
 }
 
 inline Problem prepare(const AttentionProblem& a) {
-  const int64_t window = a.window > 0 && a.window < a.longest_keys ? a.window : INT_MAX;
+  const int64_t window = a.window > 0 && a.window < INT_MAX ? a.window : INT_MAX;
   return {operand(a.q, a.head_dim),
           operand(a.k, a.head_dim),
           operand(a.v, a.head_dim),
