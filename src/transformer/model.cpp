@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "transformer/checkpoints.h"
 
@@ -92,15 +93,17 @@ void Model::forward_only(const Batch& batch, Tensor x,
   Arena& arena = ops_.arena();
   const Arena::Scope scope(arena);
   const BlockContext context{spec_, lora_, batch, ops_};
-  const Tensor y = hidden(batch, "block output", MemoryUse::working_set);
   const auto layers = static_cast<size_t>(spec_.layers);
+  // Two that take turns; x has the last block's output.
+  Tensor from = hidden(batch, "block output", MemoryUse::working_set), to = x;
+  if (layers % 2 == 0) std::swap(from, to);
   weights_.blocks.begin(ops_, training_order(layers, layers));
-  ops_.embedding(x, weights_.embedding, batch.ids);
+  ops_.embedding(from, weights_.embedding, batch.ids);
   for (size_t i = 0; i < layers; ++i) {
-    block_forward(context, weights_.blocks.get(i), static_cast<int64_t>(i), y, x, {},
+    block_forward(context, weights_.blocks.get(i), static_cast<int64_t>(i), to, from, {},
                   caches.empty() ? nullptr : &caches[i]);
     weights_.blocks.release(i);
-    ops_.copy(x, y);
+    std::swap(from, to);
   }
 }
 
