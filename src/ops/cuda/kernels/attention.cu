@@ -1,7 +1,7 @@
 // Causal softmax attention within documents, for every dtype and head dimensions up to 256 (Dao
 // 2023, algorithm 1): tiles in shared memory, arithmetic in float32 on CUDA cores. A block computes
 // one tile of queries. Where the type and shape permit, attention_mma_forward.cu computes the same
-// on tensor cores.
+// on tensor cores; attention_few.cu computes few queries.
 #include <algorithm>
 
 #include "ops/cuda/kernels/attention_problem.cuh"
@@ -107,14 +107,13 @@ bool attention::fits_tensor_cores(const AttentionProblem& a,
 
 void attention_forward(Matrix out, float* lse, const AttentionProblem& problem,
                        cudaStream_t stream) {
+  if (problem.longest_queries <= most_few_queries)
+    return forward_of_few_queries(out, lse, problem, stream);
   if (fits_tensor_cores(problem, {problem.q, problem.k, problem.v, out}))
     return forward_on_tensor_cores(out, lse, problem, stream);
   for_head_dim(problem.head_dim, [&](auto d) {
     constexpr int D = d, R = D <= 128 ? 4 : 2, S = R;
-    if (problem.longest_queries <= side)  // generation
-      run_forward<D, 1, S>(problem, out, lse, stream);
-    else
-      run_forward<D, R, S>(problem, out, lse, stream);
+    run_forward<D, R, S>(problem, out, lse, stream);
   });
 }
 

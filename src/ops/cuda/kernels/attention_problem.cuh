@@ -91,6 +91,11 @@ void launch(void (*kernel)(Problem, Parameters...), int bytes, Problem p, int64_
       p, arguments...);
 }
 
+// attention_few.cu; at most so many queries in a document.
+constexpr int most_few_queries = 8;
+void forward_of_few_queries(const Matrix& out, float* lse, const AttentionProblem& a,
+                            cudaStream_t stream);
+
 // attention_mma_*.cu compute bf16 and f16 with heads of whole chunks of eight up to 128 channels,
 // if the rows of all operands begin at 16-byte addresses.
 bool fits_tensor_cores(const AttentionProblem& a, std::initializer_list<Matrix> operands);
