@@ -9,6 +9,7 @@
 #include "ops/cpu/cpu_ops.h"
 #include "support/data.h"
 #include "support/golden_model.h"
+#include "transformer/tensor_reader.h"
 
 namespace nibble::test {
 namespace {
@@ -70,6 +71,45 @@ void expect_refused(const std::string& path, const std::string& named) {
     EXPECT_EQ(error.kind(), ErrorKind::bad_input);
     EXPECT_NE(std::string(error.what()).find(named), std::string::npos) << error.what();
   }
+}
+
+// More pieces than are read at a time.
+TEST(TensorReader, GivesPiecesInOrder) {
+  constexpr int64_t n = 9 * TensorReader::piece_elements + 5;
+  std::vector<uint16_t> values(n);
+  for (int64_t i = 0; i < n; ++i)
+    values[static_cast<size_t>(i)] = static_cast<uint16_t>((7 * i + i / 65536) % 0x4000);
+  TempDir folder;
+  write_file(folder / "config.json", read_file(golden("models") / "llama2" / "config.json"));
+  const auto read = [&](const TensorReader::TakePiece& take) {
+    fs::remove(folder / "model.safetensors");
+    SafetensorsWriter writer(folder / "model.safetensors", {{"t", "BF16", {n}, 0, 2 * n}});
+    writer.write("t", std::as_bytes(std::span(values)));
+    writer.finish();
+    const ModelSource source = ModelSource::open(folder.path().string());
+    TensorReader(source, {}).read("t", DType::bf16, n, take);
+  };
+  int64_t next = 0;
+  read([&](int64_t begin, int64_t count, std::span<const std::byte> bytes) {
+    ASSERT_EQ(begin, next);
+    ASSERT_EQ(bytes.size(), static_cast<size_t>(2 * count));
+    EXPECT_EQ(std::memcmp(bytes.data(), values.data() + begin, bytes.size()), 0) << begin;
+    next = begin + count;
+  });
+  EXPECT_EQ(next, n);
+
+  constexpr int64_t bad = 8 * TensorReader::piece_elements + 77;
+  values[static_cast<size_t>(bad)] = 0x7fc0;
+  int64_t taken = 0;
+  try {
+    read([&](int64_t, int64_t count, auto) { taken += count; });
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find(fmt::format("t: element {} is NaN", bad)),
+              std::string::npos)
+        << error.what();
+  }
+  EXPECT_EQ(taken, 8 * TensorReader::piece_elements);
 }
 
 TEST(Load, RefusesNonFiniteWeights) {
