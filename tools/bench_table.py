@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Runs `nibble bench` once for each line of a file, `name | options`, and prints a Markdown table of the rates and
-of what was planned and measured.
+"""Runs `nibble bench` once for each line of a file, `name | options`, and prints which card and driver did it, and a
+Markdown table of the rates and of what was planned and measured.
 
     python tools/bench_table.py bench/h200.jobs [--nibble build/nibble] [--only TEXT]"""
 import argparse
 import json
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -33,6 +34,9 @@ def main():
     def show(cells):
         print("| " + " | ".join(cells) + " |", flush=True)
 
+    if shutil.which("nvidia-smi"):
+        query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+        print(subprocess.run(query, capture_output=True, text=True, check=True).stdout)
     show(COLUMNS)
     show(["---"] * len(COLUMNS))
     for line in args.jobs.read_text().splitlines():
