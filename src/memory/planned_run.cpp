@@ -8,6 +8,8 @@ namespace nibble {
 namespace {
 
 constexpr size_t plan_capacity = size_t{1} << 44;  // addresses only; more than any machine has
+// What libraries (4 MiB) and a recording (400 kernels of 10 to 15 KiB) take of a GPU besides.
+constexpr size_t beside_on_gpu = size_t{32} << 20;
 
 }  // namespace
 
@@ -33,7 +35,7 @@ void check_device_has(const Device& device, size_t bytes, const std::string& wha
 size_t run_planned(const Device& device, const Work& work, const std::string& what,
                    const std::string& remedy) {
   const size_t planned = dry_peak(device, work);
-  check_device_has(device, planned, what, remedy);
+  check_device_has(device, planned + (device.is_cuda() ? beside_on_gpu : 0), what, remedy);
   Buffer reservation = reserve(device, planned);
   Arena arena(reservation.data(), planned);
   const auto ops = make_ops(device, arena);
