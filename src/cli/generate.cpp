@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <chrono>
 #include <optional>
 
 #include "cli/chat_options.h"
@@ -47,6 +48,7 @@ int run_generate(std::vector<std::string> arguments) {
   TrainOptions options;
   GenerationOptions generation;
   std::string prompt, messages, apply = "auto";
+  bool timings = false;
   ChatOptions chat;
   OptionTable table("generate",
                     "Continues a prompt. Prints the new text only, as it comes, and a newline.");
@@ -68,6 +70,7 @@ int run_generate(std::vector<std::string> arguments) {
   table.add("top_p", generation.top_p,
             "draw from the likeliest tokens that have this probability together");
   table.add("seed", generation.seed, "of the draws");
+  table.add_flag("timings", timings, "say to the error output how fast it was");
   if (!table.parse(std::move(arguments))) return 0;
   check_generation_options(generation);
   auto reading = TokenizerSource::begin_open(options.model_name_or_path, chat);
@@ -89,17 +92,26 @@ int run_generate(std::vector<std::string> arguments) {
   };
   TextStream text(tokens.tokenizer, ids);
   watch_interrupt();
+  using Clock = std::chrono::steady_clock;
+  int64_t count = 0;
+  Clock::time_point first, last;
   const auto work = [&](Ops& ops) {
     const InferenceModel loaded(source, weight_options(options), adapter ? &*adapter : nullptr, ops,
                                 ops.has_data() ? loading : LoadProgress{});
     console.clear();
     generate(loaded.model(), ids, tokens.special.stop_ids, generation, [&](int32_t token) {
+      last = Clock::now();
+      if (count++ == 0) first = last;
       write_text(text.add(token));
       return !interrupted();
     });
   };
   run_planned(device, work, "this generation", "use a shorter prompt or a smaller max_new_tokens");
   write_text(text.finish() + "\n");
+  const std::chrono::duration<double> taken = last - first;
+  if (timings && count > 1)
+    console.note(fmt::format("{} tokens, after the first {:.1f} tokens/s", count,
+                             static_cast<double>(count - 1) / taken.count()));
   return 0;
 }
 

@@ -57,6 +57,18 @@ TEST(Generate, SamplingIsReproducibleBySeed) {
             output_of(generate(model, {"--prompt", "the cat", "--max_new_tokens", "24"})));
 }
 
+TEST(Generate, SaysHowFastItWasWhereAsked) {
+  const TempDir folder;
+  const auto arguments = generate(model_with_tokenizer("llama3", folder.path()),
+                                  {"--prompt", "the cat", "--max_new_tokens", "5"});
+  const ProgramResult plain = run_program(arguments);
+  const ProgramResult timed = run_program(joined(arguments, {"--timings"}));
+  EXPECT_EQ(plain.err, "");
+  EXPECT_EQ(timed.out, plain.out);
+  EXPECT_TRUE(timed.err.starts_with("5 tokens, after the first ")) << timed.err;
+  EXPECT_TRUE(timed.err.ends_with(" tokens/s\n")) << timed.err;
+}
+
 TEST(Generate, StopsAtTheModelsPositions) {
   const TempDir folder;
   const auto model = model_with_tokenizer("qwen3", folder.path());
