@@ -6,9 +6,9 @@ by side.
 
 Settings are those of compare_training.py."""
 import argparse
-import json
-import subprocess
 from pathlib import Path
+
+from compare_training import train
 
 RUNS = {f"{device} {dtype}": (device, dtype) for dtype in ("float32", "bfloat16") for device in ("cpu", "cuda")}
 PAIRS = [("cuda float32", "cpu float32"), ("cuda bfloat16", "cpu float32"), ("cuda bfloat16", "cpu bfloat16")]
@@ -24,18 +24,9 @@ def main():
     parser.add_argument("--steps", type=int, default=50)
     args = parser.parse_args()
 
-    losses = {}
-    for name, (device, dtype) in RUNS.items():
-        run = args.work / name.replace(" ", "-")
-        command = [args.nibble, "train", "--device", device, "--model_name_or_path", args.model, "--dataset",
-                   args.dataset, "--lora_r", 8, "--lora_alpha", 16, "--train_sampling_strategy", "sequential",
-                   "--max_steps", args.steps, "--per_device_train_batch_size", 4, "--learning_rate", 1e-3,
-                   "--lr_scheduler_type", "constant", "--max_length", 256, "--bnb_4bit_compute_dtype", dtype,
-                   "--logging_steps", 1, "--truncation_mode", "keep_start", "--output_dir", run,
-                   "--overwrite_output_dir", "true"]
-        subprocess.run([str(c) for c in command], check=True, stdout=subprocess.DEVNULL)
-        losses[name] = [line["loss"] for line in map(json.loads, open(run / "metrics.jsonl"))
-                        if "loss" in line]
+    losses = {name: train(args.nibble, args.model, args.dataset, dtype, args.steps, args.work / name.replace(" ", "-"),
+                          "--device", device, "--lora_r", 8, "--lora_alpha", 16)
+              for name, (device, dtype) in RUNS.items()}
 
     for a, b in PAIRS:
         gaps = [abs(x - y) for x, y in zip(losses[a], losses[b])]

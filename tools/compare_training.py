@@ -16,6 +16,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def train(nibble, model, dataset, dtype, steps, run, *more):
+    """Trains with `nibble train` into the folder `run` and returns the loss of each step. Also for
+    compare_devices.py."""
+    command = [nibble, "train", "--model_name_or_path", model, "--dataset", dataset, "--train_sampling_strategy",
+               "sequential", "--max_steps", steps, "--per_device_train_batch_size", 4, "--learning_rate", 1e-3,
+               "--lr_scheduler_type", "constant", "--max_length", 256, "--truncation_mode", "keep_start",
+               "--bnb_4bit_compute_dtype", dtype, "--logging_steps", 1, "--output_dir", run,
+               "--overwrite_output_dir", "true", *more]
+    subprocess.run([str(c) for c in command], check=True, stdout=subprocess.DEVNULL)
+    return [line["loss"] for line in map(json.loads, open(run / "metrics.jsonl")) if "loss" in line]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -30,21 +42,13 @@ def main():
     losses = args.work / f"reference-{args.dtype}.jsonl"
     run = args.work / f"nibble-{args.dtype}"
 
-    def call(*command):
-        subprocess.run([str(c) for c in command], check=True, stdout=subprocess.DEVNULL)
-
-    call(sys.executable, ROOT / "tools/train_reference.py", "--model", args.model, "--dataset",
-         args.dataset, "--adapter_start", args.work / "start", "--output", losses, "--steps", args.steps,
-         "--batch", 4, "--lr", 1e-3, "--max_length", 256, "--dtype", args.dtype, "--threads", 1, "--rank",
-         8, "--alpha", 16)
-    call(args.nibble, "train", "--model_name_or_path", args.model, "--dataset", args.dataset,
-         "--adapter_name_or_path", args.work / "start", "--train_sampling_strategy", "sequential",
-         "--max_steps", args.steps, "--per_device_train_batch_size", 4, "--learning_rate", 1e-3,
-         "--lr_scheduler_type", "constant", "--max_length", 256, "--bnb_4bit_compute_dtype", args.dtype,
-         "--logging_steps", 1, "--truncation_mode", "keep_start", "--output_dir", run,
-         "--overwrite_output_dir", "true", "--threads", 1)
+    command = [sys.executable, ROOT / "tools/train_reference.py", "--model", args.model, "--dataset", args.dataset,
+               "--adapter_start", args.work / "start", "--output", losses, "--steps", args.steps, "--batch", 4, "--lr",
+               1e-3, "--max_length", 256, "--dtype", args.dtype, "--threads", 1, "--rank", 8, "--alpha", 16]
+    subprocess.run([str(c) for c in command], check=True, stdout=subprocess.DEVNULL)
     reference = [json.loads(line)["loss"] for line in open(losses)]
-    nibble = [line["loss"] for line in map(json.loads, open(run / "metrics.jsonl")) if "loss" in line]
+    nibble = train(args.nibble, args.model, args.dataset, args.dtype, args.steps, run, "--adapter_name_or_path",
+                   args.work / "start", "--threads", 1)
     gaps = [abs(a - b) for a, b in zip(reference, nibble)]
     print("| step | transformers + PEFT + bitsandbytes | nibble | gap |\n| --- | --- | --- | --- |")
     for step in sorted({1, 2, 5, *range(10, args.steps + 1, 10), gaps.index(max(gaps)) + 1}):
