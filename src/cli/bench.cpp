@@ -38,7 +38,7 @@ nlohmann::ordered_json to_json(const BenchResult& r, const std::string& architec
   json["policy"] = policy_picture(r.plan.policy);
   json["measured_bytes"] = r.measured_bytes;
   json["context_bytes"] = r.context_bytes;
-  json["device_planned_bytes"] = r.plan.peak_bytes() + r.plan.context_bytes;
+  json["device_planned_bytes"] = r.plan.device_bytes();
   json["device_bytes"] = r.device_bytes;
   json["phases_ms"] = r.phases;
   return json;
@@ -61,8 +61,7 @@ void print_text(const BenchResult& r, const std::string& architecture) {
              r.plan.peak_bytes(), r.measured_bytes, human_bytes(r.context_bytes));
   if (r.plan.cuda)
     fmt::print("on the device in all: planned {}, measured {}\n",
-               human_bytes(r.plan.peak_bytes() + r.plan.context_bytes),
-               human_bytes(r.device_bytes));
+               human_bytes(r.plan.device_bytes()), human_bytes(r.device_bytes));
   fmt::print("weights {:.2f} s, first step {:.2f} s, loss {:.4f} to {:.4f}\n", r.load_seconds,
              r.first_step_seconds, r.losses.front(), r.losses.back());
   if (r.phases.empty()) return;

@@ -74,7 +74,7 @@ std::string plan_table(const MemoryPlan& plan) {
                     !plan.cuda             ? "the program itself"
                     : plan.policy.recorded ? "CUDA's context, libraries and the recording"
                                            : "CUDA's context, libraries and tables",
-                    human_bytes(plan.peak.bytes + plan.context_bytes), human_bytes(plan.budget));
+                    human_bytes(plan.device_bytes()), human_bytes(plan.budget));
   table += policy_picture(plan.policy);
   const double done = plan.step.product_flops + plan.step.attention_flops;
   table += fmt::format(

@@ -25,6 +25,9 @@ struct MemoryPlan {
 
   size_t peak_bytes() const { return peak.bytes; }
   size_t far_bytes() const { return far_peak.bytes; }
+  size_t device_bytes() const {
+    return peak.bytes + context_bytes;
+  }  // all that the run takes of it
   double tokens_per_second() const { return static_cast<double>(step_tokens) / step.seconds; }
 };
 
